@@ -1,0 +1,1 @@
+"""The generation task: `pipeline.py` does it, `imdb.py` measures it, `tab.py` shows it."""

@@ -1,0 +1,174 @@
+"""What the four pipelines give back: frozen data with JSON shapes a Hugging Face user knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict
+
+from engine.results import Timing
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """A text that did not fit: `used_tokens` of `original_tokens` were read, its head and its tail."""
+
+    original_tokens: int
+    used_tokens: int
+
+    def sentence(self) -> str:
+        left_out = self.original_tokens - self.used_tokens
+        return (
+            f"The text was shortened from {self.original_tokens:,} to {self.used_tokens:,} tokens: its beginning and end "
+            f"were read, {left_out:,} tokens ({left_out / self.original_tokens:.0%}) of its middle were left out."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "sentence": self.sentence()}
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How an answer came about. `notes` are sentences the user should see, such as an option a model cannot honour."""
+
+    timing: Timing
+    model: str
+    precision: str
+    device: str
+    shortened: Shortened | None = None
+    notes: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """One line of speed for a screen; what does not apply (no token generated, still running) is left out."""
+        timing = self.timing
+        parts = [f"TTFT {timing.ttft_s:.2f} s"] if timing.new_tokens else []
+        parts.append(
+            f"prompt {timing.prompt_tokens:,} tokens at {timing.prefill_tokens_per_s:,.0f}/s ({timing.reused_tokens:,} reused)"
+        )
+        if timing.new_tokens:
+            speed = f" at {timing.decode_tokens_per_s:,.0f}/s" if timing.decode_tokens_per_s else ""
+            parts.append(f"{timing.new_tokens:,} token{'s' if timing.new_tokens != 1 else ''}{speed}")
+        if timing.finish_reason:
+            parts.append(timing.finish_reason)
+        return " · ".join([*parts, self.precision, self.device])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "timing": {**asdict(self.timing), "precision": self.precision, "device": self.device},
+            "model": self.model,
+            "shortened": self.shortened.to_dict() if self.shortened else None,
+            "notes": list(self.notes),
+        }
+
+
+def total_timing(timings: Sequence[Timing]) -> Timing:
+    """The work of several requests, one after another, as one: tokens add up, speeds are tokens over total time."""
+    if not timings:
+        return Timing(prompt_tokens=0)
+
+    def speed(pairs: list[tuple[int, float]]) -> float:
+        seconds = sum(tokens / per_s for tokens, per_s in pairs if per_s > 0)
+        return sum(tokens for tokens, per_s in pairs if per_s > 0) / seconds if seconds else 0.0
+
+    return Timing(
+        prompt_tokens=sum(t.prompt_tokens for t in timings),
+        reused_tokens=sum(t.reused_tokens for t in timings),
+        new_tokens=sum(t.new_tokens for t in timings),
+        ttft_s=timings[0].ttft_s,
+        prefill_tokens_per_s=speed([(t.prompt_tokens - t.reused_tokens, t.prefill_tokens_per_s) for t in timings]),
+        decode_tokens_per_s=speed([(t.new_tokens, t.decode_tokens_per_s) for t in timings]),
+        finish_reason=timings[-1].finish_reason,
+    )
+
+
+class LabelScore(TypedDict):
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """`scores`: one `{label, score}` a label, the highest first. They sum to 1 unless labels were judged one by one."""
+
+    scores: list[LabelScore]
+    info: RunInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.scores[0], "scores": [dict(row) for row in self.scores], **self.info.to_dict()}
+
+
+@dataclass(frozen=True)
+class SummaryResult:
+    """`compression`: words of the text for each word of the summary; `chunks`: parts the text was read in."""
+
+    summary_text: str
+    compression: float
+    chunks: int
+    info: RunInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = {"summary_text": self.summary_text, "compression": self.compression, "chunks": self.chunks}
+        return {**fields, **self.info.to_dict()}
+
+
+@dataclass(frozen=True)
+class SummaryUpdate:
+    """A summary on its way: `stage` says in words what is being done, `fraction` (0 to 1) how much is behind us."""
+
+    summary_text: str
+    stage: str
+    fraction: float
+    info: RunInfo | None = None
+    result: SummaryResult | None = None  # only on the last update
+
+
+class Answer(TypedDict):
+    answer: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class AnswerResult:
+    """`answers`: best first; `answer == context[start:end]`. An empty answer (start = end = 0) means: not in the text.
+
+    `no_answer`: probability (0 to 1) that the context holds no answer.
+    """
+
+    answers: list[Answer]
+    no_answer: float
+    info: RunInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        best = {**self.answers[0]}
+        return {**best, "answers": [dict(row) for row in self.answers], "no_answer": self.no_answer, **self.info.to_dict()}
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """`seed` repeats the draw: the same prompt, parameters and seed give the same text."""
+
+    generated_text: str
+    prompt_tokens: int
+    new_tokens: int
+    seed: int
+    info: RunInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        details = {
+            "finish_reason": self.info.timing.finish_reason,
+            "generated_tokens": self.new_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "seed": self.seed,
+        }
+        return {"generated_text": self.generated_text, "details": details, **self.info.to_dict()}
+
+
+@dataclass(frozen=True)
+class GenerationUpdate:
+    """The text so far; `seed` is known from the first update on."""
+
+    generated_text: str
+    info: RunInfo
+    seed: int = 0
