@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -100,30 +101,34 @@ def _tokenizer_json(vocab: int) -> str:
     return tokenizer.to_str()
 
 
-def _config(family: str, vocab: int, layers: int, hidden: int, max_positions: int, tied: bool | None):
-    import transformers
+def _config(family: str, vocab: int, layers: int, hidden: int, max_positions: int, tied: bool | None) -> Any:
+    from transformers import AutoConfig
 
-    heads = max(2, hidden // 16)
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
-    if family == "gpt2":
-        return transformers.GPT2Config(
-            vocab_size=vocab, n_layer=layers, n_embd=hidden, n_head=heads, n_positions=max_positions,
-            tie_word_embeddings=tied is not False, **ids,
-        )  # fmt: skip
-    classes = {
-        "llama": (transformers.LlamaConfig, True),  # as SmolLM2
-        "mistral": (transformers.MistralConfig, False),
-        "qwen2": (transformers.Qwen2Config, True),
-        "qwen3": (transformers.Qwen3Config, False),
-    }
-    if family not in classes:
+    if family not in FAMILIES:
         raise ValueError(f"no tiny model of family '{family}': choose one of {', '.join(FAMILIES)}")
-    make, usually_tied = classes[family]
-    extra = {"sliding_window": None} if family == "mistral" else {}
+    heads = max(2, hidden // 16)
+    usually_tied = family in ("llama", "qwen2", "gpt2")  # Llama as SmolLM2 has it
+    options: dict[str, Any] = {
+        "vocab_size": vocab,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+        "tie_word_embeddings": usually_tied if tied is None else tied,
+    }
+    if family == "gpt2":
+        options |= {"n_layer": layers, "n_embd": hidden, "n_head": heads, "n_positions": max_positions}
+        return AutoConfig.for_model(family, **options)
+    options |= {
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2,
+        "max_position_embeddings": max_positions,
+        "rms_norm_eps": 1e-5,
+    }
     if family in ("mistral", "qwen3"):
-        extra["head_dim"] = 16
-    return make(
-        vocab_size=vocab, hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=heads // 2, max_position_embeddings=max_positions,
-        rms_norm_eps=1e-5, tie_word_embeddings=usually_tied if tied is None else tied, **ids, **extra,
-    )  # fmt: skip
+        options["head_dim"] = 16
+    if family == "mistral":
+        options["sliding_window"] = None
+    return AutoConfig.for_model(family, **options)
