@@ -1,0 +1,115 @@
+"""Our own decoder behind the backend's face: prefill in torch, decode in the compiled step on a CPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from engine.backends.base import JOB_SLOTS
+from engine.cache.static import StaticCache
+from engine.config import EngineConfig
+from engine.decoder import Decoder, Segment
+from engine.decoding.sampling import log_softmax
+from engine.errors import BadRequest
+from engine.families import Architecture
+from engine.parameters import State, build, expected_shapes
+from engine.weights import ModelFiles, check_shapes
+
+log = logging.getLogger(__name__)
+
+# Rows of logits held at once while log-probabilities are taken: 128 x 49,152 floats are 25 MB.
+LOGIT_ROWS = 128
+
+
+def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """fp32 on a CPU, whose 16-bit arithmetic is slower; 16 bit on an accelerator unless fp32 was asked for."""
+    if device.type == "cpu" or precision == "fp32":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16
+
+
+class NativeBackend:
+    """A model of one of our families on one device. See `Backend` for what the methods promise."""
+
+    def __init__(
+        self,
+        arch: Architecture,
+        state: State,
+        files: ModelFiles,
+        config: EngineConfig,
+        device: torch.device,
+        threads: int,
+        on_layer: Callable[[float], None] | None = None,
+    ) -> None:
+        check_shapes(state, expected_shapes(arch, state), files.folder)
+        if config.max_context > arch.context:
+            raise BadRequest(f"max_context is {config.max_context}: this model's window is {arch.context} tokens.")
+        self.arch = arch
+        self.vocabulary = arch.vocabulary
+        self.max_context = config.max_context or min(arch.context, 4096)
+        self.notes: list[str] = list(arch.notes)
+        dtype = compute_dtype(device, config.precision)
+        self.params = build(
+            arch, state, config.precision,
+            context=self.max_context, device=device, compute_dtype=dtype, on_layer=on_layer,
+        )  # fmt: skip
+        slots = config.max_batch + JOB_SLOTS
+        self.cache = StaticCache(arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device)
+        self._decoder = Decoder(arch, self.params, self.cache)
+        self._threads = threads
+        self._compiled = None
+        self._use_kernels = config.kernels and device.type == "cpu"
+        self._batch = config.max_batch
+
+    def warm(self) -> None:
+        """Load or compile the decode step; where it cannot run, decode stays in torch and `notes` says why."""
+        if not self._use_kernels:
+            return
+        try:
+            from engine.kernels.native import CompiledStep
+
+            self._compiled = CompiledStep(
+                self.arch, self.params, self.cache, self._threads, max(self._batch, JOB_SLOTS)
+            )
+            zero = np.zeros(1, np.int64)
+            self._compiled(zero, zero, np.array([self.cache.keys.shape[1] - 1]))
+        except (ImportError, OSError, RuntimeError) as error:
+            self._compiled = None
+            note = f"Decode runs in plain torch, slower: the compiled kernels could not be used here ({error})."
+            log.warning(note)
+            self.notes.append(note)
+
+    def _ids(self, tokens: Sequence[int] | np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(tokens, np.int64)).to(self.cache.keys.device)
+
+    def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
+        hidden = self._decoder.hidden(self._ids(tokens), [Segment(slot, start, len(tokens))], final=logits)  # [N, D]
+        return self._decoder.logits(hidden[-1:])[0].cpu().numpy() if logits else None
+
+    def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        if self._compiled is not None:
+            return self._compiled(tokens, positions, slots)
+        segments = [Segment(int(s), int(p), 1) for s, p in zip(slots, positions, strict=True)]
+        return self._decoder.logits(self._decoder.hidden(self._ids(tokens), segments)).cpu().numpy()
+
+    def fork(self, source: int, target: int, tokens: int) -> None:
+        self.cache.copy(source, target, tokens)
+
+    def token_logprobs(self, slot: int, tokens: Sequence[int]) -> np.ndarray:
+        hidden = self._decoder.hidden(self._ids(tokens), [Segment(slot, 0, len(tokens))])[:-1]  # [T - 1, D]
+        found = np.empty(len(hidden), np.float32)
+        for first in range(0, len(hidden), LOGIT_ROWS):
+            rows = log_softmax(self._decoder.logits(hidden[first : first + LOGIT_ROWS]).cpu().numpy())
+            next_ids = np.asarray(tokens[first + 1 : first + 1 + len(rows)])
+            found[first : first + len(rows)] = rows[np.arange(len(rows)), next_ids]
+        return found
+
+    def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+        layers = self.arch.layers if layer == -1 else layer
+        segment = [Segment(slot, 0, len(tokens))]
+        return self._decoder.hidden(self._ids(tokens), segment, layers, final=layer == -1).float().cpu().numpy()

@@ -1,0 +1,51 @@
+"""Keys and values of running sequences, preallocated: a slot a sequence, shapes that never change."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class StaticCache:
+    """`keys` and `values` [L layers, S slots, G heads, C context, E], zeroed.
+
+    On a CPU the pages of a slot cost memory only once they are written, so a long context is free until it is used.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        slots: int,
+        kv_heads: int,
+        context: int,
+        head_dim: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> None:
+        shape = (layers, slots, kv_heads, context, head_dim)
+        self.keys: Tensor = torch.zeros(shape, dtype=dtype, device=device)
+        self.values: Tensor = torch.zeros(shape, dtype=dtype, device=device)
+        self._free = list(range(slots - 1, -1, -1))
+
+    @property
+    def free(self) -> int:
+        """Slots not in use."""
+        return len(self._free)
+
+    @property
+    def bytes_per_token(self) -> int:
+        layers, _, heads, _, size = self.keys.shape
+        return 2 * layers * heads * size * self.keys.element_size()
+
+    def take(self) -> int:
+        """A slot of one's own until it is given back; its old contents are never read again."""
+        return self._free.pop()
+
+    def give_back(self, slot: int) -> None:
+        assert slot not in self._free, slot
+        self._free.append(slot)
+
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Let `target` begin with the first `tokens` positions of `source`."""
+        self.keys[:, target, :, :tokens] = self.keys[:, source, :, :tokens]
+        self.values[:, target, :, :tokens] = self.values[:, source, :, :tokens]

@@ -1,0 +1,133 @@
+"""Every switch of the engine, by name: `EngineConfig` chooses the machine, `SamplingParams` one request."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from engine.errors import BadRequest
+
+Precision = Literal["fp32", "half", "int8"]
+Backend = Literal["auto", "native", "transformers"]
+
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+DEFAULT_MODEL = "smollm2-135m-instruct"
+MAX_STOP_STRINGS = 16
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an engine is loaded with. Equal configs share one loaded engine.
+
+    Parameters
+    ----------
+    model : registry name, local folder, `.gguf` file, or Hub id with an optional `@revision`.
+    precision : how weights are stored. "fp32"; "half" (fp16 stored; computed in fp32 on a CPU, in 16 bit on an
+        accelerator); "int8" (weight-only, one scale a row, computed in fp32 on a CPU).
+    device : "auto" (an accelerator where torch sees one, else "cpu"), "cpu", "cuda", "cuda:1", "mps", ...
+    threads : CPU threads; 0 takes what this process may use (`CPU_CORES`, cgroup quota, affinity).
+    kv_cache : False runs the whole text again for every token: the same tokens, slower; it shows what a cache buys.
+    kernels : False keeps decode in plain torch: the slow twin of the compiled step.
+    max_context : longest prompt + output in tokens; 0 takes the model's own window, at most 4096.
+    max_batch : how many sequences may decode together.
+    backend : "native" is ours; "transformers" runs any architecture; "auto" picks native where a family fits.
+    """
+
+    model: str = DEFAULT_MODEL
+    precision: Precision = "int8"
+    device: str = "auto"
+    threads: int = 0
+    kv_cache: bool = True
+    kernels: bool = True
+    max_context: int = 0
+    max_batch: int = 8
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.model or "\0" in self.model:
+            raise BadRequest(
+                "The model name is empty or holds a NUL character: give a name, a folder, a .gguf file or a Hub id."
+            )
+        if self.precision not in PRECISIONS:
+            raise BadRequest(f"Precision '{self.precision}' is unknown: choose one of {', '.join(PRECISIONS)}.")
+        if self.backend not in get_args(Backend):
+            raise BadRequest(f"Backend '{self.backend}' is unknown: choose one of {', '.join(get_args(Backend))}.")
+        if self.threads < 0 or self.threads > 256:
+            raise BadRequest(f"threads is {self.threads}: give 0 (automatic) to 256.")
+        if self.max_context < 0 or self.max_batch < 1:
+            raise BadRequest("max_context must be 0 (the model's own) or more, and max_batch at least 1.")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How one request picks its tokens. The defaults are greedy.
+
+    Parameters
+    ----------
+    max_tokens : most tokens to generate, at least 1.
+    min_tokens : no end-of-text before this many tokens.
+    temperature : 0 is greedy; above 0 divides the logits.
+    top_k : keep the k most likely tokens; 0 keeps all.
+    top_p : keep the smallest set of tokens with this much probability (nucleus, Holtzman et al. 2020).
+    min_p : drop tokens less likely than this share of the most likely one (Nguyen et al. 2024).
+    repetition_penalty : above 1 makes tokens already in prompt or output less likely (Keskar et al. 2019).
+    seed : of the random draw; None draws one, and the result says which.
+    stop : strings that end the text; the text returned does not hold them.
+    logprobs : how many of the most likely tokens to report at each step; 0 reports only the chosen one's
+        log-probability; None reports nothing.
+    """
+
+    max_tokens: int = 128
+    min_tokens: int = 0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        else:
+            object.__setattr__(self, "stop", tuple(self.stop))
+        rules = [
+            (self.max_tokens >= 1, f"max_tokens is {self.max_tokens}: give 1 or more."),
+            (0 <= self.min_tokens <= self.max_tokens, f"min_tokens is {self.min_tokens}: give 0 to max_tokens."),
+            (0 <= self.temperature <= 100, f"temperature is {self.temperature}: give 0 (greedy) to 100."),
+            (self.top_k >= 0, f"top_k is {self.top_k}: give 0 (off) or more."),
+            (0 < self.top_p <= 1, f"top_p is {self.top_p}: give a share above 0, at most 1."),
+            (0 <= self.min_p <= 1, f"min_p is {self.min_p}: give 0 (off) to 1."),
+            (0.1 <= self.repetition_penalty <= 10, f"repetition_penalty is {self.repetition_penalty}: give 0.1 to 10."),
+            (self.seed is None or 0 <= self.seed < 2**63, f"seed is {self.seed}: give 0 or more."),
+            (
+                len(self.stop) <= MAX_STOP_STRINGS,
+                f"There are {len(self.stop)} stop strings: give at most {MAX_STOP_STRINGS}.",
+            ),
+            (all(self.stop), "A stop string is empty: remove it."),
+            (self.logprobs is None or 0 <= self.logprobs <= 100, f"logprobs is {self.logprobs}: give 0 to 100."),
+        ]
+        for holds, sentence in rules:  # a NaN fails every comparison, so it is refused here too
+            if not holds:
+                raise BadRequest(sentence)
+
+
+def available_threads() -> int:
+    """CPU threads this process may really use: `CPU_CORES` (set on Spaces), else the smaller of affinity and quota.
+
+    A container often sees every core of its host; the cgroup quota says how many it is given.
+    """
+    if (named := os.environ.get("CPU_CORES", "")).isdigit() and int(named) > 0:
+        return int(named)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here: affinity alone decides
+    return max(1, cores)

@@ -1,0 +1,100 @@
+"""From logits to one token: penalties, filters and the draw, in numpy for every backend.
+
+The order is that of Transformers' `generate`: repetition penalty, temperature, top-k, top-p, min-p, draw.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.config import SamplingParams
+from engine.errors import UserError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The token taken. Log-probabilities are the model's own, before any penalty or filter."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class NonFiniteLogits(UserError):
+    """The model's numbers broke down on this request."""
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Natural-log probabilities f32 of the last axis."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True, dtype=np.float64)).astype(np.float32)
+
+
+class Sampler:
+    """One request's way of choosing tokens; holds its random state, so a seed gives the same text every time."""
+
+    def __init__(self, params: SamplingParams, eos_ids: Iterable[int]) -> None:
+        self.params = params
+        self.seed = params.seed if params.seed is not None else secrets.randbits(31)
+        self._rng = np.random.default_rng(self.seed)
+        self._eos = np.fromiter(eos_ids, np.int64)
+
+    def __call__(self, logits: np.ndarray, seen: np.ndarray, made: int) -> Choice:
+        """Choose from logits f32 [V], given the distinct token ids `seen` so far and how many were `made`.
+
+        Raises NonFiniteLogits where the logits hold NaN or infinity: a number must never be drawn from those.
+        """
+        p = self.params
+        if not np.isfinite(logits.max()) or not np.isfinite(logits.min()):
+            raise NonFiniteLogits(
+                "The model produced numbers that are not finite: try precision fp32, or another model."
+            )
+        raw = logits
+        if made < p.min_tokens:
+            logits = logits.copy()
+            logits[self._eos] = -np.inf
+        if p.repetition_penalty != 1:
+            logits = logits.copy() if logits is raw else logits
+            old = logits[seen]
+            logits[seen] = np.where(
+                old > 0, old / np.float32(p.repetition_penalty), old * np.float32(p.repetition_penalty)
+            )
+        token = int(logits.argmax()) if p.temperature == 0 else self._draw(logits / np.float32(p.temperature))
+        if p.logprobs is None:
+            return Choice(token)
+        logprobs = log_softmax(raw)
+        top = ()
+        if p.logprobs:
+            best = np.argpartition(-logprobs, p.logprobs - 1)[: p.logprobs]
+            best = best[np.lexsort((best, -logprobs[best]))]
+            top = tuple((int(i), float(logprobs[i])) for i in best)
+        return Choice(token, float(logprobs[token]), top)
+
+    def _draw(self, logits: np.ndarray) -> int:
+        ids, probabilities = keep(logits, self.params)
+        cumulative = probabilities.cumsum(dtype=np.float64)
+        at = int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right"))
+        return int(ids[min(at, len(ids) - 1)])
+
+
+def keep(logits: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.ndarray]:
+    """The token ids that top-k, top-p and min-p leave, most likely first, and their probabilities f32 (sum 1)."""
+    if 0 < params.top_k < logits.shape[0]:
+        kth = np.partition(logits, -params.top_k)[-params.top_k]
+        ids = np.flatnonzero(logits >= kth)
+    else:
+        ids = np.flatnonzero(logits > -np.inf)
+    ids = ids[np.argsort(-logits[ids], kind="stable")]
+    probabilities = np.exp(log_softmax(logits[ids]))
+    if params.top_p < 1:
+        before = probabilities.cumsum(dtype=np.float64) - probabilities
+        count = int((before < params.top_p).sum())
+        ids, probabilities = ids[:count], probabilities[:count]
+    if params.min_p > 0:
+        count = int((probabilities >= params.min_p * probabilities[0]).sum())
+        ids, probabilities = ids[:count], probabilities[:count]
+    return ids, probabilities / probabilities.sum()

@@ -1,0 +1,292 @@
+"""The engine: text in; tokens, scores and vectors out. It knows no task and no screen.
+
+    engine = Engine(EngineConfig(precision="int8"))
+    engine.generate("The film was", SamplingParams(max_tokens=32))[0].text
+
+Equal configs share one loaded engine. Any thread may call; one thread of the engine's own runs the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from engine.backends.base import Backend
+from engine.config import EngineConfig, SamplingParams
+from engine.decoding import spans as span_search
+from engine.decoding.sampling import log_softmax
+from engine.errors import BadRequest
+from engine.results import Completion, EngineInfo, Scores, Span, Timing, Token, TokenLogprobs
+from engine.scheduler import PREFILL_CHUNK, Scheduler
+from engine.sequence import Sequence as Running
+from engine.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+Prompt = str | Sequence[int]
+OnProgress = Callable[[str, float | None], None]
+
+_shared: dict[EngineConfig, Engine] = {}
+_loading = threading.Lock()
+
+
+class Engine:
+    """A loaded model. `Engine(config)` loads it, or returns the one already loaded with an equal config.
+
+    Attributes
+    ----------
+    config : what was asked for.
+    info : what is loaded, in words.
+    tokenizer : text to token ids and back.
+
+    Raises `BadModel` where the model cannot be loaded, `BadRequest` where the config cannot be met.
+    `on_progress(message, share)` hears how the loading goes; share is 0 to 1, or None where it is unknown.
+    """
+
+    config: EngineConfig
+    info: EngineInfo
+    tokenizer: Tokenizer
+    _backend: Backend
+    _scheduler: Scheduler
+
+    def __new__(cls, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> Engine:
+        config = config or EngineConfig()
+        with _loading:
+            if config not in _shared:
+                engine = super().__new__(cls)
+                engine._load(config, on_progress or (lambda message, share: None))
+                _shared[config] = engine
+            return _shared[config]
+
+    def _load(self, config: EngineConfig, on_progress: OnProgress) -> None:
+        from engine.loading import load
+
+        began = time.perf_counter()
+        loaded = load(config, on_progress)
+        self.config, self.tokenizer, self._backend = config, loaded.tokenizer, loaded.backend
+        self._job_slot = config.max_batch
+        self._scheduler = Scheduler(loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread)
+        try:
+            on_progress("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
+            self._scheduler.run(self._warm())
+        except BaseException:
+            self._scheduler.close()
+            raise
+        self.info = loaded.info(time.perf_counter() - began)
+        on_progress("Ready", 1.0)
+        log.info("loaded %s: %s", self.info.model, self.info.source)
+
+    def _warm(self) -> Generator[None, None, None]:
+        self._backend.warm()
+        return
+        yield
+
+    @property
+    def steps(self) -> int:
+        """Forward steps run so far, prompts' chunks and jobs' steps included."""
+        return self._scheduler.steps
+
+    def close(self) -> None:
+        """Stop and free the engine; requests under way end with an error."""
+        with _loading:
+            if _shared.get(self.config) is self:
+                del _shared[self.config]
+        self._scheduler.close()
+
+    # ---- generation
+
+    def generate(self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | None = None) -> list[Completion]:
+        """Continue each prompt (text as it is, or token ids); batched, in the order given.
+
+        Raises `BadRequest` for an empty prompt, or one that leaves no room for `max_tokens` in the window.
+        """
+        running = [self._request(prompt, params) for prompt in self._many(prompts)]
+        try:
+            for sequence in running:
+                self._scheduler.submit(sequence)
+            for sequence in running:
+                for _ in _events(sequence):
+                    pass
+        except BaseException:
+            for sequence in running:
+                self._scheduler.cancel(sequence)
+            raise
+        return [sequence.completion() for sequence in running]
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Token]:
+        """Tokens as they come, each with the timing so far. Closing the iterator stops the work within one step."""
+        return self._stream(self._request(prompt, params))
+
+    def _stream(self, sequence: Running) -> Generator[Token, None, None]:
+        self._scheduler.submit(sequence)
+        try:
+            yield from _events(sequence)
+        finally:
+            self._scheduler.cancel(sequence)
+
+    # ---- scoring, search, features
+
+    def score(self, prompts: Prompt | Sequence[Prompt], choices: Sequence[Prompt]) -> list[Scores]:
+        """Log-probability of each choice after each prompt. A prompt is run once; its choices share it.
+
+        Prompt and choice are tokenized apart: begin a choice with a space where the text would have one.
+        """
+        self._need("causal", "seq2seq")
+        tokens = [self._ids(choice, "choice") for choice in choices]
+        if not tokens:
+            raise BadRequest("There are no choices to score: give at least one.")
+        longest = max(map(len, tokens))
+        ids = [self._fit(self._ids(prompt), longest) for prompt in self._many(prompts)]
+        return [self._scheduler.run(self._score(prompt, tokens)) for prompt in ids]
+
+    def spans(
+        self,
+        prompt: Prompt,
+        allowed: Sequence[int],
+        *,
+        top_k: int = 1,
+        max_tokens: int = 32,
+        end: Prompt = "\n",
+    ) -> list[Span]:
+        """The most likely runs of the token ids `allowed` after a prompt, best first (see `decoding.spans`).
+
+        An answer ends where the model would say end-of-text or the first token of `end`.
+        """
+        self._need("causal", "seq2seq")
+        ids = self._fit(self._ids(prompt), max_tokens)
+        if not len(allowed):
+            raise BadRequest("There is no text to take an answer from: give a context.")
+        ends = {self._ids(end, "end")[0], *self.tokenizer.eos_ids}
+        return self._scheduler.run(self._search(ids, list(allowed), ends, top_k, max_tokens))
+
+    def embed(
+        self, texts: Prompt | Sequence[Prompt], layer: int = -1, pooling: Literal["mean", "last"] = "mean"
+    ) -> np.ndarray:
+        """Pooled hidden states, f32 [n, D]. `layer` counts as Transformers' hidden_states do: 0 is the embedding, k
+        stops after k layers and costs only those, -1 is after all and the last norm."""
+        self._need("causal")
+        if not -1 <= layer <= self.info.layers:
+            raise BadRequest(f"Layer {layer} does not exist: give 0 to {self.info.layers}, or -1 for the last.")
+        if pooling not in ("mean", "last"):
+            raise BadRequest(f"Pooling '{pooling}' is unknown: choose mean or last.")
+        rows = []
+        for ids in [self._fit(self._ids(text), 0) for text in self._many(texts)]:
+            hidden = self._scheduler.run(self._job(lambda ids=ids: self._backend.hidden(self._job_slot, ids, layer)))
+            rows.append(hidden.mean(0) if pooling == "mean" else hidden[-1])
+        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.info.hidden), np.float32)
+
+    def logprobs(self, texts: Prompt | Sequence[Prompt]) -> list[TokenLogprobs]:
+        """Log-probability of each token of each text given those before it."""
+        self._need("causal")
+        result = []
+        for ids in [self._fit(self._ids(text), 0) for text in self._many(texts)]:
+            found = self._scheduler.run(self._job(lambda ids=ids: self._backend.token_logprobs(self._job_slot, ids)))
+            result.append(TokenLogprobs(np.asarray(ids, np.int64), found))
+        return result
+
+    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Probability of each of the model's own labels; for sequence-classification models."""
+        self._need("classification")
+        return [self._scheduler.run(self._job(lambda text=text: self._backend.classify(text))) for text in texts]
+
+    def answer(
+        self, question: str, context: str, *, top_k: int = 1, max_answer_tokens: int = 32
+    ) -> tuple[list[tuple[int, int, float]], float]:
+        """Spans (start character, end character, probability) of the context, best first, and the probability of no
+        answer; for extractive question-answering models. Contexts over the window are read in overlapping parts."""
+        self._need("question-answering")
+        return self._scheduler.run(self._job(lambda: self._backend.answer(question, context, top_k, max_answer_tokens)))
+
+    def max_prompt(self, max_tokens: int) -> int:
+        """Prompt tokens that fit beside `max_tokens` of output."""
+        return self.info.max_context - max_tokens
+
+    # ---- jobs, run on the scheduler's thread
+
+    def _job(self, work: Callable[[], object]) -> Generator[None, None, object]:
+        return work()
+        yield
+
+    def _prompt(self, ids: list[int]) -> Generator[None, None, np.ndarray]:
+        """Run a prompt into the job slot by chunks; logits f32 [V] after its last token."""
+        logits = None
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            if start:
+                yield
+            chunk = ids[start : start + PREFILL_CHUNK]
+            logits = self._backend.extend(self._job_slot, start, chunk, logits=start + len(chunk) == len(ids))
+        assert logits is not None
+        return logits
+
+    def _score(self, ids: list[int], choices: list[list[int]]) -> Generator[None, None, Scores]:
+        began = time.perf_counter()
+        first = log_softmax((yield from self._prompt(ids)))
+        took = time.perf_counter() - began
+        sums = []
+        for choice in choices:
+            total = float(first[choice[0]])
+            for i, (token, following) in enumerate(zip(choice, choice[1:], strict=False)):
+                yield
+                logits = self._backend.decode(np.array([token]), np.array([len(ids) + i]), np.array([self._job_slot]))
+                total += float(log_softmax(logits[0])[following])
+            sums.append(total)
+        timing = Timing(prompt_tokens=len(ids), ttft_s=took, prefill_tokens_per_s=len(ids) / took)
+        return Scores(tuple(sums), tuple(map(len, choices)), timing)
+
+    def _search(
+        self, ids: list[int], allowed: list[int], ends: set[int], top_k: int, max_tokens: int
+    ) -> Generator[None, None, list[Span]]:
+        logits = yield from self._prompt(ids)
+        found = yield from span_search.search(
+            self._backend, self._job_slot, len(ids), logits, allowed, ends, top_k, max_tokens
+        )
+        return found
+
+    # ---- what comes in
+
+    def _request(self, prompt: Prompt, params: SamplingParams | None) -> Running:
+        self._need("causal", "seq2seq")
+        params = params or SamplingParams()
+        ids = self._fit(self._ids(prompt), params.max_tokens)
+        return Running(ids, params, self.tokenizer, self.info.max_context)
+
+    def _need(self, *kinds: str) -> None:
+        if self.info.kind not in kinds:
+            raise BadRequest(f"{self.info.model} is a {self.info.kind} model: this call needs {' or '.join(kinds)}.")
+
+    @staticmethod
+    def _many(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+        if isinstance(prompts, str):
+            return [prompts]
+        items = list(prompts)
+        return [items] if items and isinstance(items[0], (int, np.integer)) else items  # type: ignore[list-item]
+
+    def _ids(self, prompt: Prompt, what: str = "prompt") -> list[int]:
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+        if not ids:
+            raise BadRequest(f"The {what} is empty: give some text.")
+        if min(ids) < 0 or max(ids) >= self._backend.vocabulary:
+            raise BadRequest(f"A token id of the {what} is outside 0 to {self._backend.vocabulary - 1}.")
+        return ids
+
+    def _fit(self, ids: list[int], room: int) -> list[int]:
+        window = self.info.max_context
+        if len(ids) + room > window:
+            asked = f" and {room} more are asked for" if room else ""
+            raise BadRequest(
+                f"The text has {len(ids)} tokens{asked}, but the window is {window}: shorten the text or ask for less."
+            )
+        return ids
+
+
+def _events(sequence: Running) -> Iterator[Token]:
+    """A sequence's tokens until it ends; raises what ended it."""
+    while (event := sequence.events.get()) is not None:
+        if isinstance(event, BaseException):
+            raise event
+        yield event

@@ -1,0 +1,25 @@
+"""The operators: each fast one beside its slow twin. Importing this package settles how Numba runs here.
+
+Compiled code is cached on disk under a name made from the kernels' own source, because Numba notices a change only
+in the file of the function it cached, not in the functions that one calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numba
+
+
+def _settle() -> None:
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    digest = hashlib.sha256(source + numba.__version__.encode()).hexdigest()[:16]
+    from engine.weights.cache import cache_root
+
+    numba.config.CACHE_DIR = str(cache_root() / "kernels" / digest)
+    # The step needs all its threads at once: OpenMP promises a team, TBB only tasks.
+    numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
+
+
+_settle()

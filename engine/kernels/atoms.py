@@ -1,0 +1,115 @@
+"""The few things Numba has no word for: atomics, a spin barrier, half floats, and an `exp` that vectorises.
+
+All of them are LLVM instructions reached through `numba.extending.intrinsic`; no compiler is needed at run time.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numba as nb
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+if sys.platform == "win32":
+
+    @nb.njit
+    def breathe():
+        """Windows has no sched_yield to link against: spin."""
+
+else:
+    # libc's sched_yield, resolved in the running process: a waiting thread gives its core away, not burns it.
+    _sched_yield = types.ExternalFunction("sched_yield", types.int32())
+
+    @nb.njit
+    def breathe():
+        """Let another thread have this core."""
+        _sched_yield()
+
+
+# Spins before the first yield. About 20 us: longer than two cores ever wait for one another in a matrix row,
+# shorter than a scheduler's time slice, which is what a spinning thread would cost once threads exceed cores.
+SPINS = 4096
+
+
+@intrinsic
+def atomic_add(typing, array, index, value):
+    """Add `value` to int64 `array[index]` and return what stood there before (sequentially consistent)."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("add", builder.gep(data, [args[1]]), args[2], "seq_cst")
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def atomic_load(typing, array, index):
+    """Read int64 `array[index]`, and everything written before it was stored (acquire)."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
+
+    return types.int64(array, types.int64), codegen
+
+
+@nb.njit
+def barrier(counter, arrivals):
+    """Return once `arrivals` arrivals in all were counted: a step's n-th barrier of T threads waits for n * T."""
+    atomic_add(counter, 0, 1)
+    spins = 0
+    while atomic_load(counter, 0) < arrivals:
+        spins += 1
+        if spins > SPINS:
+            breathe()
+
+
+@intrinsic
+def _half_to_float(typing, bits):
+    """Read the 16 bits of an IEEE half as a float32 (vcvtph2ps where the processor has F16C)."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), codegen
+
+
+def widen(value):
+    """A stored weight as float32: int8 and float32 by value, uint16 as the bits of a half."""
+    raise TypeError("widen is compiled code only")
+
+
+@overload(widen)
+def _widen(value):
+    if value == types.uint16:
+        return lambda value: _half_to_float(value)
+    return lambda value: np.float32(value)
+
+
+@intrinsic
+def _float_of_bits(typing, bits):
+    """Read 32 bits as a float32."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@nb.njit(fastmath=True)
+def exp(x):
+    """e**x in float32, relative error below 3e-7 for -87 <= x <= 88 (clamped outside): exp2 by its exponent bits
+    and a minimax polynomial (Cephes, expf.c). libm's expf is a call the loop vectoriser cannot see through."""
+    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    return (p * r * r + r + np.float32(1.0)) * _float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))

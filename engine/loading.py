@@ -1,0 +1,124 @@
+"""From a config to a loaded backend: find the weights, pick the backend, say what was decided and why."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.config import EngineConfig, available_threads
+from engine.errors import BadModel, BadRequest
+from engine.families import Unfit, describe
+from engine.results import EngineInfo
+from engine.tokenizer import Tokenizer
+from engine.weights import ModelFiles, load_config, load_state, resolve
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backend, its tokenizer, and what to say about them."""
+
+    backend: Any  # a `Backend`
+    tokenizer: Tokenizer
+    on_thread: Callable[[], None]  # to be called on the thread that will run the model
+    describe: Callable[[float], EngineInfo]
+
+    def info(self, load_s: float) -> EngineInfo:
+        return self.describe(load_s)
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the first accelerator torch can use, else the CPU. Raises BadRequest for one that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadRequest(f"Device '{name}' cannot be used here: choose auto or cpu.") from error
+    return device
+
+
+def pick_threads(asked: int) -> tuple[int, tuple[str, ...]]:
+    """CPU threads to use, and a note where fewer are used than asked for: more than cores only wait for each other."""
+    there = os.cpu_count() or 1
+    threads = min(asked or available_threads(), there)
+    note = f"{asked} threads were asked for; this machine has {there} cores, so {threads} are used."
+    return threads, (note,) if asked > threads else ()
+
+
+def load(config: EngineConfig, on_progress: Callable[[str, float | None], None]) -> Loaded:
+    """Load what `config` names. Raises BadModel or BadRequest with the reason where it cannot be."""
+    device = pick_device(config.device)
+    threads, notes = pick_threads(config.threads)
+    files = resolve(config.model, on_progress)
+    raw = load_config(files.folder)
+    unfit = ""
+    if config.backend != "transformers":
+        try:
+            arch = describe(raw)
+        except Unfit as reason:
+            unfit = str(reason)
+    if unfit and config.backend == "native":
+        raise BadModel(f"{files.name} cannot run on the native backend: {unfit}. Choose backend auto or transformers.")
+
+    def on_thread() -> None:
+        torch.set_num_threads(threads)
+
+    on_thread()  # loading quantizes on the calling thread
+    if unfit or config.backend == "transformers":
+        from engine.backends.transformers import TransformersBackend
+
+        if unfit:
+            notes = (*notes, f"Runs on the Transformers backend, without our kernels: {unfit}.")
+            log.warning("%s: %s", files.name, notes[-1])
+        on_progress(f"Loading {files.name} with Transformers", None)
+        backend: Any = TransformersBackend(files, config, device)
+        tokenizer = backend.tokenizer
+        family, kind = str(raw.get("model_type", "unknown")), backend.kind
+        layers, hidden, parameters, nbytes = backend.layers, backend.width, backend.parameters, backend.nbytes
+    else:
+        from engine.backends.native import NativeBackend
+
+        on_progress(f"Reading {files.name}", 0.0)
+        state = load_state(files.folder)
+        backend = NativeBackend(
+            arch, state, files, config, device, threads,
+            lambda share: on_progress(f"Loading {files.name} in {config.precision}", share),
+        )  # fmt: skip
+        tokenizer = Tokenizer.from_folder(files.folder)
+        family, kind = arch.name, "causal"
+        layers, hidden, nbytes = arch.layers, arch.hidden, backend.params.nbytes()
+        parameters = sum(t.numel() for t in state.values())
+
+    def info(load_s: float) -> EngineInfo:
+        return EngineInfo(
+            model=files.name,
+            source=files.source,
+            family=family,
+            backend="native" if not unfit and config.backend != "transformers" else "transformers",
+            kind=kind,
+            precision=config.precision,
+            device=str(device),
+            threads=threads,
+            max_context=backend.max_context,
+            layers=layers,
+            hidden=hidden,
+            parameters=parameters,
+            weight_bytes=nbytes,
+            load_s=load_s,
+            notes=(*files.notes, *notes, *backend.notes),
+        )
+
+    return Loaded(backend, tokenizer, on_thread, info)
+
+
+__all__ = ["Loaded", "ModelFiles", "load", "pick_device", "pick_threads"]

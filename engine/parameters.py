@@ -1,0 +1,201 @@
+"""A model's weights in one precision, stacked over layers, ready for both decoders: torch's and the compiled one.
+
+q, k and v are one matrix, gate and up another; biases that a family lacks are empty. The same memory serves torch
+(tensors) and Numba (views), so a precision is held once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from engine.errors import BadModel
+from engine.families import Architecture, rotary
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """y = x W^T * scale + bias. `weight` [..., rows, columns] fp32, 16 bit or int8; `scale` f32 [..., rows];
+    `bias` f32 [..., rows], or [..., 0] where there is none."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
+    def layer(self, index: int) -> Matrix:
+        return Matrix(self.weight[index], self.scale[index], self.bias[index])
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Shapes as in `kernels.step.Weights`; vectors are f32."""
+
+    embed: Matrix
+    positions: Tensor
+    norm1: Tensor
+    norm1_bias: Tensor
+    qkv: Matrix
+    q_norm: Tensor
+    k_norm: Tensor
+    out: Matrix
+    norm2: Tensor
+    norm2_bias: Tensor
+    up: Matrix
+    down: Matrix
+    norm: Tensor
+    norm_bias: Tensor
+    head: Matrix
+    cos: Tensor
+    sin: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor once: a tied head is the embedding's own memory."""
+        found: dict[int, Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            for tensor in (value.weight, value.scale, value.bias) if isinstance(value, Matrix) else (value,):
+                found.setdefault(tensor.data_ptr() or id(tensor), tensor)
+        return list(found.values())
+
+    def nbytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self.tensors())
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """fp32 [rows, columns] to int8 with one scale a row, symmetric: the row's largest magnitude becomes 127."""
+    scale = weight.abs().amax(-1).clamp_min(1e-12) / 127  # [rows]
+    return (weight / scale[:, None]).round_().to(torch.int8), scale
+
+
+def expected_shapes(arch: Architecture, state: State) -> dict[str, tuple[int, ...]]:
+    """The matrices and norms this architecture must find in `state`, by the names used there."""
+    names, a = arch.family.names, arch
+    prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
+    attended, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    qkv_rows = [attended, kv, kv] if len(names.qkv) == 3 else [attended + 2 * kv]
+    shapes: dict[str, tuple[int, ...]] = {
+        names.embed: (a.vocabulary, a.hidden),
+        names.norm: (a.hidden,),
+    }
+    if names.positions:
+        shapes[names.positions] = (a.context, a.hidden)
+    if not a.tied and f"{names.head}.weight" in state:
+        shapes[names.head] = (a.vocabulary, a.hidden)
+
+    def matrix(rows: int, columns: int) -> tuple[int, int]:
+        return (columns, rows) if a.family.transposed else (rows, columns)
+
+    for i in range(a.layers):
+        shapes[names.norm1.format(i)] = shapes[names.norm2.format(i)] = (a.hidden,)
+        for name, rows in zip(names.qkv, qkv_rows, strict=True):
+            shapes[name.format(i)] = matrix(rows, a.hidden)
+        shapes[names.out.format(i)] = matrix(a.hidden, attended)
+        for name in names.up:
+            shapes[name.format(i)] = matrix(a.feed_forward, a.hidden)
+        shapes[names.down.format(i)] = matrix(a.hidden, a.feed_forward)
+        if names.q_norm:
+            shapes[names.q_norm.format(i)] = shapes[names.k_norm.format(i)] = (a.head_dim,)
+    return {(key if key == names.head else prefix + key) + ".weight": shape for key, shape in shapes.items()}
+
+
+def build(
+    arch: Architecture,
+    state: State,
+    precision: str,
+    *,
+    context: int,
+    device: torch.device,
+    compute_dtype: torch.dtype,
+    on_layer: Callable[[float], None] | None = None,
+) -> Parameters:
+    """Stack `state` (HF names, checked against `expected_shapes` by the caller) into `Parameters` on `device`.
+
+    "fp32" and "half" store weights in fp32 and fp16 (or `compute_dtype` where that is 16 bit); "int8" as
+    `quantize_rows`. `context` positions are prepared. `on_layer` hears the share done, 0 to 1.
+    """
+    names, layers = arch.family.names, range(arch.layers)
+    prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
+    half = compute_dtype if compute_dtype != torch.float32 else torch.float16
+    stored = {"fp32": torch.float32, "half": half, "int8": torch.int8}[precision]
+
+    def find(name: str, part: str = "weight") -> Tensor | None:
+        return state.get(f"{prefix}{name}.{part}", state.get(f"{name}.{part}"))
+
+    def vector(name: str, part: str = "weight", size: int = 0) -> Tensor:
+        found = find(name, part) if name else None
+        return torch.zeros(size) if found is None else found.float()
+
+    def rows(joined: tuple[str, ...], layer: int | str) -> Tensor:
+        parts = []
+        for name in joined:
+            weight = find(name.format(layer))
+            assert weight is not None, name  # shapes were checked
+            parts.append(weight.float().T if arch.family.transposed and layer != "" else weight.float())
+        return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
+
+    def store(weight: Tensor) -> tuple[Tensor, Tensor]:
+        if stored == torch.int8:
+            return quantize_rows(weight)
+        kept = weight.to(stored)
+        if not torch.isfinite(kept).all():
+            raise BadModel("A weight is too large for half precision: load this model in fp32 or int8.")
+        return kept, torch.ones(weight.shape[0])
+
+    def stack(joined: tuple[str, ...]) -> Matrix:
+        weight: Tensor | None = None
+        scales, biases = [], []
+        for i in layers:
+            kept, scale = store(rows(joined, i))
+            if weight is None:  # one allocation, filled layer by layer: the peak stays near the final size
+                weight = torch.empty((arch.layers, *kept.shape), dtype=kept.dtype)
+            weight[i] = kept
+            scales.append(scale)
+            biases.append(torch.cat([vector(name.format(i), "bias") for name in joined]))
+        assert weight is not None
+        return Matrix(weight.to(device), torch.stack(scales).to(device), torch.stack(biases).to(device))
+
+    def stack_vectors(name: str, part: str = "weight") -> Tensor:
+        return torch.stack([vector(name.format(i), part) for i in layers]).to(device)
+
+    def progress(share: float) -> None:
+        if on_layer:
+            on_layer(share)
+
+    kept, scale = store(rows((names.embed,), ""))
+    embed = Matrix(kept.to(device), scale.to(device), torch.zeros(0, device=device))
+    progress(0.2)
+    head = embed
+    if not arch.tied and find(names.head) is not None:
+        kept, scale = store(rows((names.head,), ""))
+        head = Matrix(kept.to(device), scale.to(device), torch.zeros(0, device=device))
+    qkv, out = stack(names.qkv), stack((names.out,))
+    progress(0.5)
+    up = stack(names.up)
+    progress(0.8)
+    down = stack((names.down,))
+    cos, sin = rotary(arch, context)
+    progress(1.0)
+    return Parameters(
+        embed=embed,
+        positions=vector(names.positions).reshape(-1, arch.hidden).contiguous().to(device),
+        norm1=stack_vectors(names.norm1),
+        norm1_bias=stack_vectors(names.norm1, "bias"),
+        qkv=qkv,
+        q_norm=stack_vectors(names.q_norm),
+        k_norm=stack_vectors(names.k_norm),
+        out=out,
+        norm2=stack_vectors(names.norm2),
+        norm2_bias=stack_vectors(names.norm2, "bias"),
+        up=up,
+        down=down,
+        norm=vector(names.norm).to(device),
+        norm_bias=vector(names.norm, "bias").to(device),
+        head=head,
+        cos=cos.to(device),
+        sin=sin.to(device),
+    )

@@ -1,0 +1,101 @@
+"""What the engine gives back: plain frozen data, the same from every backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of one request went.
+
+    `ttft_s` counts from the moment the request was accepted to its first token (seconds). Speeds are tokens a
+    second of this request alone; `decode_tokens_per_s` is 0 until a second token exists.
+    `finish_reason`: "stop" (end-of-text token), "length" (max_tokens or the window), "stop_string", "cancelled",
+    or None while it still runs.
+    """
+
+    prompt_tokens: int
+    reused_tokens: int = 0
+    new_tokens: int = 0
+    ttft_s: float = 0.0
+    prefill_tokens_per_s: float = 0.0
+    decode_tokens_per_s: float = 0.0
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """One step of a stream: `text` is what became readable with it (may be empty inside an emoji)."""
+
+    id: int
+    text: str
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()  # (token id, log-probability), most likely first
+    timing: Timing | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The whole answer to one prompt. `token_ids` may hold more than `text` shows when a stop string cut it."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None
+    seed: int
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`logprobs[c]`: natural-log probability of choice c after the prompt, summed over its `tokens[c]` tokens."""
+
+    logprobs: tuple[float, ...]
+    tokens: tuple[int, ...]
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of allowed tokens found by constrained search: tokens `start` to `end` (exclusive) of the allowed text."""
+
+    start: int
+    end: int
+    logprob: float  # of the tokens and of stopping after them, given the prompt
+    tokens: int
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """`logprobs[i]` (float32, natural log) is of `token_ids[i + 1]` given `token_ids[: i + 1]`."""
+
+    token_ids: np.ndarray  # int64 [T]
+    logprobs: np.ndarray  # float32 [T - 1]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What is loaded, in words fit for a screen. `notes` are sentences on anything that is not as one might expect:
+    a fallback and its cause, a shortened window."""
+
+    model: str
+    source: str
+    family: str
+    backend: str
+    kind: Literal["causal", "seq2seq", "classification", "question-answering"]
+    precision: str
+    device: str
+    threads: int
+    max_context: int
+    layers: int
+    hidden: int
+    parameters: int
+    weight_bytes: int
+    load_s: float
+    notes: tuple[str, ...] = ()
