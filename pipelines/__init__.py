@@ -34,7 +34,13 @@ class Task:
 def _task(name: str, title: str, command: str, pipeline: str, evaluation: str) -> Task:
     folder = f"pipelines.{name}"
     return Task(
-        name, title, command, f"/{command}", f"{folder}.pipeline:{pipeline}", f"{folder}.tab:build", f"{folder}.imdb:{evaluation}"
+        name,
+        title,
+        command,
+        f"/{command}",
+        f"{folder}.pipeline:{pipeline}",
+        f"{folder}.tab:build",
+        f"{folder}.imdb:{evaluation}",
     )
 
 

@@ -19,7 +19,8 @@ class Shortened:
     def sentence(self) -> str:
         left_out = self.original_tokens - self.used_tokens
         return (
-            f"The text was shortened from {self.original_tokens:,} to {self.used_tokens:,} tokens: its beginning and end "
+            f"The text was shortened from {self.original_tokens:,} to {self.used_tokens:,} tokens: its beginning "
+            f"and end "
             f"were read, {left_out:,} tokens ({left_out / self.original_tokens:.0%}) of its middle were left out."
         )
 
@@ -43,7 +44,8 @@ class RunInfo:
         timing = self.timing
         parts = [f"TTFT {timing.ttft_s:.2f} s"] if timing.new_tokens else []
         parts.append(
-            f"prompt {timing.prompt_tokens:,} tokens at {timing.prefill_tokens_per_s:,.0f}/s ({timing.reused_tokens:,} reused)"
+            f"prompt {timing.prompt_tokens:,} tokens at {timing.prefill_tokens_per_s:,.0f}/s "
+            f"({timing.reused_tokens:,} reused)"
         )
         if timing.new_tokens:
             speed = f" at {timing.decode_tokens_per_s:,.0f}/s" if timing.decode_tokens_per_s else ""
@@ -142,7 +144,12 @@ class AnswerResult:
 
     def to_dict(self) -> dict[str, Any]:
         best = {**self.answers[0]}
-        return {**best, "answers": [dict(row) for row in self.answers], "no_answer": self.no_answer, **self.info.to_dict()}
+        return {
+            **best,
+            "answers": [dict(row) for row in self.answers],
+            "no_answer": self.no_answer,
+            **self.info.to_dict(),
+        }
 
 
 @dataclass(frozen=True)

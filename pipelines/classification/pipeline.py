@@ -1,0 +1,180 @@
+"""Classification by any labels: which of them does the model expect to read after the text?"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from engine.errors import BadRequest
+from engine.results import Timing
+from pipelines.classification import templates
+from pipelines.results import ClassificationResult, LabelScore, RunInfo
+from pipelines.text import check_text, require_kind, room_for_text, run_info, shorten_text
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+DEFAULT_LABELS = ("positive", "negative")
+MAX_LABELS = 64
+MAX_LABEL_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Probabilities of the labels (f64 [labels], in the order asked), before and after calibration."""
+
+    raw: np.ndarray
+    calibrated: np.ndarray
+    info: RunInfo
+
+
+class ClassificationPipeline:
+    """Scores labels for a text.
+
+    A causal model reads the text once and is asked how likely each label is as the next words (see `templates`).
+
+    - One of many (the default): scores sum to 1. Raw, a label of several tokens is judged by its mean log-probability
+      a token, for a longer one would otherwise always lose. Calibrated (Zhao et al. 2021), by its whole
+      log-probability less the one it has after content-free inputs: its length weighs on both and cancels out.
+    - `multi_label`: each label against its negation ("sports" / "not sports"), each score 0 to 1 on its own;
+      calibrated in the same way, with the pair as the labels.
+
+    A sequence-classification model (kind "classification") gives its own labels instead.
+
+    Parameters
+    ----------
+    engine : a loaded `engine.engine.Engine` of kind "causal", "seq2seq" or "classification".
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        require_kind(engine, "classification", "causal", "seq2seq", "classification")
+        self.engine = engine
+        self._priors: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        text: str,
+        labels: Sequence[str] = DEFAULT_LABELS,
+        *,
+        multi_label: bool = False,
+        calibrate: bool = True,
+    ) -> ClassificationResult:
+        """The labels with their scores, the highest first.
+
+        A text over the window is shortened to its head and tail, and `info.shortened` says by how much.
+
+        Raises
+        ------
+        BadRequest : empty or unreadable text; no labels, a repeated or empty one, more than `MAX_LABELS`; a single
+            label without `multi_label`.
+        """
+        text = check_text(text)
+        if self.engine.info.kind == "classification":
+            return self._by_model(text, labels)
+        judgement = self.judge(text, labels, multi_label=multi_label)
+        chosen = judgement.calibrated if calibrate else judgement.raw
+        return ClassificationResult(
+            _sorted(list(zip(_checked(labels, multi_label), chosen, strict=True))), judgement.info
+        )
+
+    def judge(self, text: str, labels: Sequence[str] = DEFAULT_LABELS, *, multi_label: bool = False) -> Judgement:
+        """Raw and calibrated probabilities from the same forward pass. Parameters and errors as for the call."""
+        text = check_text(text)
+        names = _checked(labels, multi_label)
+        pairs = [_choices([name], negated=True) for name in names] if multi_label else [_choices(names, negated=False)]
+        choices = tuple(dict.fromkeys(choice for group in pairs for choice in group))
+        tokenizer = self.engine.tokenizer
+        encoded = [tokenizer.encode(choice, add_bos=False) for choice in choices]
+        beside = len(tokenizer.encode(templates.TEMPLATE.format(text=""))) + 2  # two seams may split anew
+        room = room_for_text(self.engine, beside=beside, max_tokens=max(map(len, encoded)))
+        short, shortened = shorten_text(tokenizer, text, room)
+        logprobs, timing = self._score(short, encoded)
+        prior = self._prior(choices, encoded)  # [content-free inputs, choices]
+        lengths = np.array([len(ids) for ids in encoded])
+        raw, calibrated = [], []
+        for group in pairs:
+            at = [choices.index(choice) for choice in group]
+            fair = softmax(logprobs[at] / lengths[at])
+            fixed = _calibrated(logprobs[at], prior[:, at])
+            raw += [fair[0]] if multi_label else list(fair)
+            calibrated += [fixed[0]] if multi_label else list(fixed)
+        return Judgement(np.array(raw), np.array(calibrated), run_info(self.engine, timing, shortened))
+
+    def _score(self, text: str, choices: Sequence[Sequence[int]]) -> tuple[np.ndarray, Timing]:
+        prompt = self.engine.tokenizer.encode(templates.TEMPLATE.format(text=text))
+        [scores] = self.engine.score([prompt], choices)
+        return np.array(scores.logprobs, dtype=np.float64), scores.timing
+
+    def _prior(self, choices: tuple[str, ...], encoded: Sequence[Sequence[int]]) -> np.ndarray:
+        """Log-probabilities of the choices after each content-free input, f64 [inputs, choices]; kept for next time."""
+        key = (templates.TEMPLATE, choices)
+        with self._lock:
+            known = self._priors.get(key)
+        if known is None:  # two threads may both compute it: the same numbers
+            known = np.stack([self._score(text, encoded)[0] for text in templates.CONTENT_FREE])
+            with self._lock:
+                if len(self._priors) >= MAX_PRIORS:
+                    self._priors.pop(next(iter(self._priors)))
+                self._priors[key] = known
+        return known
+
+    def _by_model(self, text: str, labels: Sequence[str]) -> ClassificationResult:
+        """A sequence-classification model's own labels; other labels asked for are named in a note."""
+        tokenizer = self.engine.tokenizer
+        room = room_for_text(self.engine, beside=2, max_tokens=0)  # begin and end marks of an encoder
+        short, shortened = shorten_text(tokenizer, text, room)
+        began = time.perf_counter()
+        [scores] = self.engine.classify([short])
+        seconds = time.perf_counter() - began
+        tokens = len(tokenizer.encode(short))
+        timing = Timing(tokens, ttft_s=seconds, prefill_tokens_per_s=tokens / max(seconds, 1e-9))
+        notes = []
+        if tuple(labels) != DEFAULT_LABELS and set(labels) != set(scores):
+            notes.append(
+                f"{self.engine.info.model} knows only its own labels ({', '.join(scores)}): those asked for were "
+                f"not used."
+            )
+        return ClassificationResult(_sorted(list(scores.items())), run_info(self.engine, timing, shortened, notes))
+
+
+MAX_PRIORS = 256  # label lists whose calibration is remembered
+
+
+def _calibrated(logprobs: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """softmax(log p - log p_cf), f64 [labels]; p_cf is the mean of the labels' shares over content-free inputs."""
+    shares = prior - logsumexp(prior, axis=1, keepdims=True)
+    log_p_cf = logsumexp(shares, axis=0) - np.log(len(prior))
+    return softmax(logprobs - log_p_cf)
+
+
+def _choices(labels: Sequence[str], *, negated: bool) -> list[str]:
+    plain = [templates.CHOICE.format(label=label) for label in labels]
+    return plain + [templates.NEGATION.format(label=label) for label in labels] if negated else plain
+
+
+def _sorted(scored: list[tuple[str, float]]) -> list[LabelScore]:
+    return [LabelScore(label=label, score=float(score)) for label, score in sorted(scored, key=lambda row: -row[1])]
+
+
+def _checked(labels: Sequence[str], multi_label: bool) -> list[str]:
+    """The labels without white space around them, or BadRequest."""
+    if isinstance(labels, str) or not labels:
+        raise BadRequest("There are no labels: give at least two, such as positive and negative.")
+    if len(labels) > MAX_LABELS:
+        raise BadRequest(f"There are {len(labels)} labels, and at most {MAX_LABELS} are scored: give fewer.")
+    names = [check_text(label, "label", limit=MAX_LABEL_CHARACTERS).strip() for label in labels]
+    repeated = sorted({name for name in names if [n.casefold() for n in names].count(name.casefold()) > 1})
+    if repeated:
+        raise BadRequest(f"The label '{repeated[0]}' is given more than once: give different labels.")
+    if len(names) == 1 and not multi_label:
+        raise BadRequest(
+            f"'{names[0]}' is the only label, so it would always win: give another, or judge labels one by one."
+        )
+    return names

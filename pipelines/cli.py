@@ -1,0 +1,130 @@
+"""What the command lines share: the engine's options declared once, texts from argument, file or stdin, and errors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from engine.config import PRECISIONS, EngineConfig
+from engine.errors import UserError
+from pipelines.text import MAX_CHARACTERS
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+_DEFAULT = EngineConfig()
+# Name of the EngineConfig field -> how it is given. The help of every command shows this list.
+_ENGINE_OPTIONS: dict[str, Any] = {
+    "model": Annotated[
+        str, typer.Option(help="Registry name, local folder, .gguf file, or Hub id with optional @revision.")
+    ],
+    "precision": Annotated[str, typer.Option(help=f"How weights are stored: {', '.join(PRECISIONS)}.")],
+    "device": Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")],
+    "threads": Annotated[int, typer.Option(help="CPU threads; 0 takes what this process may use.")],
+    "kv_cache": Annotated[bool, typer.Option("--kv-cache/--no-kv-cache", help="Keep keys and values between tokens.")],
+    "max_context": Annotated[int, typer.Option(help="Longest prompt and output in tokens; 0 takes the model's own.")],
+    "backend": Annotated[str, typer.Option(help="auto, native, transformers.")],
+}
+
+
+def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with its parameter `config: EngineConfig` replaced by the options that make one."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
+    hints = get_type_hints(command, include_extras=True)
+    own = [p.replace(annotation=hints[p.name]) for p in own]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(_DEFAULT, name), annotation=annotation)
+        for name, annotation in _ENGINE_OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in _ENGINE_OPTIONS}
+        command(**given, config=replace(_DEFAULT, **chosen))
+
+    del wrapper.__wrapped__  # type: ignore[attr-defined]  # its hints would be read instead of ours
+    wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
+    return wrapper
+
+
+def load_engine(config: EngineConfig) -> Engine:
+    """The engine, with its progress and anything the user should know on stderr."""
+    from engine.engine import Engine
+
+    shown = ""
+
+    def progress(stage: str, fraction: float | None) -> None:
+        nonlocal shown
+        line = stage if fraction is None else f"{stage} {fraction:.0%}"
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        elif stage != shown:  # a log gets each stage once
+            print(stage, file=sys.stderr, flush=True)
+        shown = stage
+
+    engine = Engine(config, progress)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    say(f"{engine.info.model} ({engine.info.source}), {engine.info.precision} on {engine.info.device}")
+    for note in engine.info.notes:
+        say(note)
+    return engine
+
+
+def say(sentence: str) -> None:
+    """A sentence for the person at the terminal: stdout stays clean for results."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def read_text(argument: str | None, file: Path | None, name: str = "text") -> str:
+    """The text given as an argument, else in `file` ("-" is stdin), else on stdin; UserError if there is none."""
+    if argument is not None and file is not None:
+        raise UserError(f"The {name} is given twice, as an argument and with --file: give it once.")
+    if argument is not None and argument != "-":
+        return argument
+    limit = 4 * MAX_CHARACTERS + 1  # bytes: more cannot be a text that is accepted
+    if file is None or str(file) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UserError(f"No {name} is given: write it as an argument, name a file with --file, or pipe it in.")
+        data, place = sys.stdin.buffer.read(limit), "stdin"
+    else:
+        place = str(file)
+        try:
+            with open(file, "rb") as opened:
+                data = opened.read(limit)
+        except OSError as error:
+            raise UserError(f"{place} cannot be read: {error.strerror or error}.") from error
+    if len(data) == limit:
+        raise UserError(f"The {name} in {place} has over {MAX_CHARACTERS:,} characters: give a part of it.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place} is not UTF-8 text (byte {error.start:,}): save it as UTF-8 and try again.") from error
+
+
+def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; its exit code: 0, 2 with one sentence (UserError, wrong usage), 130 on Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    except UserError as error:
+        say(f"Error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

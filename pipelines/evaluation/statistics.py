@@ -1,0 +1,113 @@
+"""Figures with their 95 % intervals. scipy and scikit-learn do the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import f1_score, roc_auc_score
+
+CONFIDENCE = 0.95
+RESAMPLES = 2_000
+BOOTSTRAP_SEED = 0  # of the intervals only: a report computed twice from one file is the same
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of a report: a value, its 95 % interval where one applies, over `n` reviews."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    method: str  # of the interval
+    percent: bool = False
+    note: str = ""
+
+    def text(self) -> str:
+        return _number(self.value, self.percent)
+
+    def interval(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{_number(self.low, self.percent)}, {_number(self.high, self.percent)}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _number(value: float, percent: bool) -> str:
+    return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
+
+
+def share(name: str, hits: Sequence[bool], note: str = "") -> Figure:
+    """A proportion with the interval of Wilson (1927)."""
+    n, k = len(hits), sum(bool(hit) for hit in hits)
+    if not n:
+        return Figure(name, float("nan"), None, None, 0, "Wilson", percent=True, note=note)
+    interval = stats.binomtest(k, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Figure(name, k / n, float(interval.low), float(interval.high), n, "Wilson", percent=True, note=note)
+
+
+def mean(name: str, values: Sequence[float], *, percent: bool = False, note: str = "") -> Figure:
+    """A mean with the percentile bootstrap over reviews."""
+    return resampled(name, lambda v: float(np.mean(v)), [np.asarray(values, dtype=float)], percent=percent, note=note)
+
+
+def ratio(name: str, above: Sequence[float], below: Sequence[float], note: str = "") -> Figure:
+    """sum(above) / sum(below), corpus-level, reviews drawn with both their numbers."""
+    columns = [np.asarray(above, dtype=float), np.asarray(below, dtype=float)]
+    return resampled(name, lambda a, b: float(a.sum() / b.sum()), columns, note=note)
+
+
+def macro_f1(name: str, gold: Sequence[int], predicted: Sequence[int], note: str = "") -> Figure:
+    def statistic(g: np.ndarray, p: np.ndarray) -> float:
+        return float(f1_score(g, p, average="macro", zero_division=0))
+
+    return resampled(name, statistic, [np.asarray(gold), np.asarray(predicted)], note=note)
+
+
+def auc(name: str, gold: Sequence[int], scores: Sequence[float], note: str = "") -> Figure:
+    """Area under the ROC curve; NaN when only one class is there."""
+
+    def statistic(g: np.ndarray, s: np.ndarray) -> float:
+        return float(roc_auc_score(g, s)) if 0 < g.sum() < len(g) else float("nan")
+
+    return resampled(name, statistic, [np.asarray(gold), np.asarray(scores, dtype=float)], note=note)
+
+
+def resampled(
+    name: str,
+    statistic: Callable[..., float],
+    columns: Sequence[np.ndarray],
+    *,
+    percent: bool = False,
+    note: str = "",
+) -> Figure:
+    """`statistic(*columns)` with the percentile bootstrap interval (Efron 1979) over rows, `RESAMPLES` draws.
+
+    Row i of every column belongs to review i, and they are drawn together. No interval is given for fewer than two
+    reviews, nor when some draw leaves the statistic undefined (an AUC of one class).
+    """
+    n = len(columns[0])
+    value = statistic(*columns) if n else float("nan")
+    if n < 2 or not np.isfinite(value):
+        return Figure(name, value, None, None, n, "bootstrap", percent, note)
+    interval = stats.bootstrap(
+        list(columns),
+        statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    ).confidence_interval
+    low, high = float(interval.low), float(interval.high)
+    if not np.isfinite([low, high]).all():
+        return Figure(name, value, None, None, n, "bootstrap", percent, note)
+    return Figure(name, value, low, high, n, "bootstrap", percent, note)

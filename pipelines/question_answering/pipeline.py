@@ -1,0 +1,152 @@
+"""Answers that stand in the text, word for word, with their place; or none."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import BadRequest
+from engine.results import Span, Timing
+from pipelines.question_answering import prompts
+from pipelines.results import Answer, AnswerResult, total_timing
+from pipelines.text import check_text, require_kind, room_for_text, run_info, token_windows
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+MAX_QUESTION_CHARACTERS = 2_000
+MAX_ANSWER_TOKENS = 32
+MAX_TOP_K = 20
+WINDOW_TOKENS = 512  # a small model finds less in a longer text
+MASS_SPANS = 5
+STRIDE_TOKENS = 128  # shared by neighbouring windows, so that no answer falls between two
+
+
+@dataclass(frozen=True)
+class _Window:
+    """`context[start:end]`, the piece of the context one prompt shows."""
+
+    start: int
+    end: int
+
+
+class QuestionAnsweringPipeline:
+    """Finds answers in a context.
+
+    A causal model is asked in its own words, but may only write runs of the context's tokens (`engine.spans`); an
+    extractive model (kind "question-answering") points at them (`engine.answer`). A context longer than
+    `WINDOW_TOKENS` is read in windows that overlap by `STRIDE_TOKENS`, and the best answers of all of them are kept.
+
+    Parameters
+    ----------
+    engine : a loaded `engine.engine.Engine` of kind "causal" or "question-answering".
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        require_kind(engine, "question answering", "causal", "question-answering")
+        self.engine = engine
+
+    def __call__(
+        self, question: str, context: str, *, top_k: int = 1, no_answer_threshold: float = prompts.DEFAULT_THRESHOLD
+    ) -> AnswerResult:
+        """The best answers.
+
+        Parameters
+        ----------
+        top_k : how many answers, 1 to `MAX_TOP_K`; fewer come back when the context has fewer different ones.
+        no_answer_threshold : 0 to 1; when `no_answer` is above it, the first answer is the empty one. 1 always answers.
+
+        Returns
+        -------
+        AnswerResult with `score` = probability of the span and of stopping after it, given the prompt (0 to 1), and
+        `no_answer` = 1 - the probability of the `MASS_SPANS` best spans together: what the model would rather have
+        written in words that do not stand in the context. An extractive model's own null score otherwise.
+
+        Raises
+        ------
+        BadRequest : empty question or context, unreadable text, numbers out of range.
+        """
+        if not isinstance(context, str) or not context.strip():
+            raise BadRequest("The context is empty: give the text that holds the answer.")
+        context = check_text(context, "context")
+        question = check_text(question, "question", limit=MAX_QUESTION_CHARACTERS).strip()
+        if not 1 <= top_k <= MAX_TOP_K:
+            raise BadRequest(f"top_k is {top_k}: give 1 to {MAX_TOP_K}.")
+        if not 0 <= no_answer_threshold <= 1:
+            raise BadRequest(f"The no-answer threshold is {no_answer_threshold}: give 0 to 1.")
+        if self.engine.info.kind == "question-answering":
+            found, no_answer, timing = self._extract(question, context, top_k)
+        else:
+            found, no_answer, timing = self._search(question, context, top_k)
+        answers = _distinct(found)
+        if no_answer > no_answer_threshold or not answers:
+            answers = [Answer(answer="", score=no_answer, start=0, end=0), *answers]
+        return AnswerResult(answers[:top_k], no_answer, run_info(self.engine, timing))
+
+    def _windows(self, question: str, context: str) -> list[_Window]:
+        tokenizer = self.engine.tokenizer
+        beside = len(tokenizer.encode(prompts.TEMPLATE.format(context="", question=question))) + 2
+        room = room_for_text(self.engine, beside=beside, max_tokens=MAX_ANSWER_TOKENS)
+        _, offsets = tokenizer.encode_with_offsets(context)
+        size = min(room, WINDOW_TOKENS)
+        spans = token_windows(len(offsets), size, min(STRIDE_TOKENS, size // 2))
+        return [_Window(offsets[first][0], offsets[last - 1][1]) for first, last in spans]
+
+    def _search(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
+        """Answers of all windows, the probability of none, and the time (the engine reports none for a search)."""
+        tokenizer = self.engine.tokenizer
+        found: list[Answer] = []
+        timings: list[Timing] = []
+        in_text = 0.0
+        for window in self._windows(question, context):
+            piece = context[window.start : window.end]
+            prompt = tokenizer.encode(prompts.TEMPLATE.format(context=piece, question=question))
+            # A space before the first word, as it would stand after "Answer:".
+            allowed, offsets = tokenizer.encode_with_offsets(" " + piece)
+            places = [(max(0, start - 1) + window.start, end - 1 + window.start) for start, end in offsets]
+            began = time.perf_counter()
+            spans = self.engine.spans(
+                prompt, allowed, top_k=max(MASS_SPANS, 2 * top_k), max_tokens=MAX_ANSWER_TOKENS, end=prompts.END
+            )
+            timings.append(_timing(len(prompt), time.perf_counter() - began))
+            found += [_answer(context, span, places) for span in spans]
+            # The answer is in one window, so the one that is surest of having it decides.
+            in_text = max(in_text, sum(math.exp(span.logprob) for span in spans[:MASS_SPANS]))
+        return found, max(0.0, 1.0 - in_text), total_timing(timings)
+
+    def _extract(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
+        began = time.perf_counter()
+        spans, null_score = self.engine.answer(question, context, top_k=2 * top_k)
+        tokens = len(self.engine.tokenizer.encode(question)) + len(self.engine.tokenizer.encode(context))
+        found = [Answer(answer=context[start:end], score=score, start=start, end=end) for start, end, score in spans]
+        return found, null_score, _timing(tokens, time.perf_counter() - began)
+
+
+def _timing(prompt_tokens: int, seconds: float) -> Timing:
+    """Reading and search together count as prefill: no token is generated."""
+    return Timing(prompt_tokens, ttft_s=seconds, prefill_tokens_per_s=prompt_tokens / max(seconds, 1e-9))
+
+
+def _answer(context: str, span: Span, places: list[tuple[int, int]]) -> Answer:
+    """The characters of a span, without white space around them, and with cut words completed."""
+    start, end = places[span.start][0], places[span.end - 1][1]
+    while start < end and context[start].isspace():
+        start += 1
+    while end > start and context[end - 1].isspace():
+        end -= 1
+    while 0 < start < end and context[start - 1].isalnum() and context[start].isalnum():
+        start -= 1
+    while start < end < len(context) and context[end - 1].isalnum() and context[end].isalnum():
+        end += 1
+    return Answer(answer=context[start:end], score=math.exp(span.logprob), start=start, end=end)
+
+
+def _distinct(found: list[Answer]) -> list[Answer]:
+    """Best first; of those at one place only the best, empty ones not at all."""
+    places: dict[tuple[int, int], Answer] = {}
+    for answer in sorted(found, key=lambda answer: -answer["score"]):
+        if answer["answer"]:
+            places.setdefault((answer["start"], answer["end"]), answer)
+    return list(places.values())

@@ -1,0 +1,144 @@
+"""Summaries: of a text of any length, in prose or bullets, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, get_args
+
+from engine.config import SamplingParams
+from engine.errors import BadRequest
+from engine.results import Timing
+from pipelines.results import SummaryResult, SummaryUpdate, total_timing
+from pipelines.summarization import prompts, tidy
+from pipelines.summarization.prompts import LENGTHS, LengthName, Style
+from pipelines.text import check_text, require_kind, room_for_text, run_info, split_text, stopping
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+
+class SummarizationPipeline:
+    """Writes a summary with the engine's model.
+
+    A text that fits the window is read whole. A longer one is cut at paragraph or sentence ends into parts that fit,
+    each part is summarized, and the summaries are summarized again until one is left (map-reduce). Nothing is left
+    out unread.
+
+    Parameters
+    ----------
+    engine : a loaded `engine.engine.Engine` of kind "causal" or "seq2seq".
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        require_kind(engine, "summarization", "causal", "seq2seq")
+        self.engine = engine
+
+    def __call__(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> SummaryResult:
+        """The whole summary at once; parameters and errors as for `stream`."""
+        result = None
+        for update in self.stream(text, length=length, style=style):
+            result = update.result
+        assert result is not None, "the last update carries the result"
+        return result
+
+    def stream(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> Iterator[SummaryUpdate]:
+        """The summary so far after every token; the last update carries the `result`. Closing stops the engine.
+
+        Parameters
+        ----------
+        length : how much is asked for, see `LENGTHS`; never more tokens than the text has.
+        style : "prose" is one paragraph; "bullets" are lines that start with "- ".
+
+        Raises
+        ------
+        BadRequest : empty or unreadable text, unknown length or style, or a window too small for any text.
+            Raised at the call, before the first update.
+        """
+        text = check_text(text).strip()
+        if length not in LENGTHS:
+            raise BadRequest(f"The length '{length}' is unknown: choose one of {', '.join(LENGTHS)}.")
+        if style not in get_args(Style):
+            raise BadRequest(f"The style '{style}' is unknown: choose {' or '.join(get_args(Style))}.")
+        tokens = len(self.engine.tokenizer.encode(text))
+        params = self._params(length, tokens)
+        room = room_for_text(self.engine, beside=len(self._prompt("", length, style)) + 2, max_tokens=params.max_tokens)
+        return self._updates(text, length, style, params, room)
+
+    def _params(self, length: LengthName, text_tokens: int) -> SamplingParams:
+        """Greedy: a summary should not change from one run to the next."""
+        bounds = LENGTHS[length]
+        most = max(16, min(bounds.max_tokens, text_tokens, self.engine.info.max_context // 4))
+        return SamplingParams(
+            max_tokens=most,
+            min_tokens=min(bounds.min_tokens, most // 4),
+            repetition_penalty=prompts.REPETITION_PENALTY,
+        )
+
+    def _prompt(self, text: str, length: LengthName, style: Style) -> list[int]:
+        tokenizer = self.engine.tokenizer
+        if self.engine.info.kind == "seq2seq":
+            return tokenizer.encode(prompts.SEQ2SEQ_PREFIX.get(self.engine.info.family, "") + text)
+        if not tokenizer.has_chat_template:
+            return tokenizer.encode(prompts.PLAIN[style].format(text=text))
+        template = prompts.PROSE if style == "prose" else prompts.BULLETS
+        content = template.format(text=text, length=LENGTHS[length])
+        start = tokenizer.encode("-") if style == "bullets" else []  # the answer opens with a bullet
+        return [*tokenizer.chat([{"role": "user", "content": content}]), *start]
+
+    def _updates(
+        self, text: str, length: LengthName, style: Style, params: SamplingParams, room: int
+    ) -> Iterator[SummaryUpdate]:
+        timings: list[Timing] = []
+        notes: list[str] = []
+        parts = split_text(self.engine.tokenizer, text, room)
+        read, done, fraction = len(parts), 0, 0.0
+        while True:
+            final = len(parts) == 1
+            summaries: list[str] = []
+            for i, part in enumerate(parts):
+                stage = self._stage(i, len(parts), read, merging=done >= read)
+                yield SummaryUpdate("\n".join(summaries), stage, fraction)
+                left = len(parts) - i + (0 if final else 1)
+                summary, timing = "", Timing(prompt_tokens=0)
+                # Parts of a longer text are summarized in prose whatever the style: points are made at the end.
+                for summary, timing in self._write(part, length, style if final else "prose", params):
+                    fraction = max(fraction, (done + timing.new_tokens / params.max_tokens) / (done + left))
+                    info = run_info(self.engine, total_timing([*timings, timing]))
+                    yield SummaryUpdate("\n".join([*summaries, summary]), stage, min(1.0, fraction), info)
+                timings.append(timing)
+                summaries.append(summary)
+                done += 1
+            joined = "\n".join(summary for summary in summaries if summary)
+            merged = split_text(self.engine.tokenizer, joined, room)
+            if final or not joined:
+                break
+            if len(merged) >= len(parts):
+                notes.append("The summaries of the parts could not be merged further, so they stand one after another.")
+                break
+            parts = merged
+        info = run_info(self.engine, total_timing(timings), notes=notes)
+        result = SummaryResult(joined, len(text.split()) / max(1, len(joined.split())), read, info)
+        yield SummaryUpdate(joined, "done", 1.0, info, result)
+
+    @staticmethod
+    def _stage(index: int, count: int, read: int, *, merging: bool) -> str:
+        if merging:
+            return "merging" if count == 1 else f"merging {index + 1} of {count}"
+        return "reading" if read == 1 else f"part {index + 1} of {read}"
+
+    def _write(
+        self, text: str, length: LengthName, style: Style, params: SamplingParams
+    ) -> Iterator[tuple[str, Timing]]:
+        """The tidied summary of one text that fits, after each token; the last pair has a finish reason."""
+        written, timing = "", Timing(prompt_tokens=0)
+        with stopping(self.engine.stream(self._prompt(text, length, style), params)) as tokens:
+            for token in tokens:
+                written += token.text
+                timing = token.timing or timing
+                yield self._tidy(written, length, style, timing), timing
+
+    def _tidy(self, written: str, length: LengthName, style: Style, timing: Timing) -> str:
+        finished, cut = timing.finish_reason is not None, timing.finish_reason == "length"
+        if style == "bullets":
+            return tidy.bullets(written, LENGTHS[length].points, finished=finished, cut=cut)
+        return tidy.prose(written, finished=finished, cut=cut)

@@ -1,0 +1,79 @@
+"""Turns what a small model writes into what was asked for: no preamble, whole sentences, real bullets.
+
+Everything here is deterministic and drops or re-wraps text only; it never writes a word of its own.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pipelines.text import sentence_spans
+
+# "Here is a summary of the text in one sentence:", "Sure! The following is ...:", "Summary:", "**Summary**"
+_PREAMBLE = re.compile(
+    r"""^\W*(?:
+        (?:sure|certainly|of\ course|okay|ok)\b[^:\n.!]{0,80}[:.!]\s*
+      | (?:here(?:'s|’s|\ is|\ are)|(?:the|this)\ following|below\ (?:is|are))\b[^:\n]{0,160}:\s*
+      | (?:in\ summary|to\ summarize|to\ sum\ up)\s*[,:]\s*
+      | (?:a\ |the\ |brief\ |short\ |key\ )*
+        (?:summary|summarized\ text|main\ points|bullet\ points|points|tl;?dr)[^:\n.]{0,60}:\**\s*
+      | the\ (?:text|review|passage|article)\ (?:can\ be|is)\ summarized\ as(?:\ follows)?\s*:?\s*
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_PREAMBLE_START = re.compile(
+    r"^\W*(?:sure|certainly|of course|ok|here|the following|this following|below|in summary|to sum|summary|key|main)",
+    re.IGNORECASE,
+)
+_LONGEST_PREAMBLE = 180  # characters: an unfinished text longer than this is no preamble
+_BULLET = re.compile(r"^\s*(?:[-*•·–—]+|\d{1,2}[.)])\s*")
+_ENDED = re.compile(r"[.!?…][\"'”’)\]*]*$")
+
+
+def strip_preamble(text: str, *, finished: bool) -> str:
+    """`text` without an announcement of itself. An unfinished text that may still turn into one is held back as ""."""
+    text = text.lstrip()
+    for _ in range(2):  # "Sure! Here is a summary:"
+        text = _PREAMBLE.sub("", text, count=1).lstrip()
+    held_back = (
+        not finished and len(text) < _LONGEST_PREAMBLE and _PREAMBLE_START.match(text) and not _ENDED.search(text)
+    )
+    return "" if held_back else text
+
+
+def whole_sentences(text: str) -> str:
+    """`text` up to its last finished sentence; all of it if it holds none. For output that met its token limit."""
+    text = text.rstrip()
+    spans = sentence_spans(text)
+    if _ENDED.search(text) or len(spans) < 2:
+        return text
+    return text[: spans[-1][0]].rstrip() if _ENDED.search(text[: spans[-1][0]].rstrip()) else text
+
+
+def _unrepeated(pieces: list[str]) -> list[str]:
+    """The pieces without those already said, whatever their case and punctuation."""
+    seen: dict[str, str] = {}
+    for piece in pieces:
+        seen.setdefault(" ".join(re.findall(r"\w+", piece.lower())), piece)
+    return [piece for key, piece in seen.items() if key]
+
+
+def prose(text: str, *, finished: bool, cut: bool = False) -> str:
+    """One paragraph without preamble, bullet marks or repeated sentences; `cut` ends it at a whole sentence."""
+    text = strip_preamble(text, finished=finished)
+    text = " ".join(_BULLET.sub("", line).strip() for line in text.splitlines() if line.strip())
+    if cut:
+        text = whole_sentences(text)
+    return " ".join(_unrepeated([text[a:b].strip() for a, b in sentence_spans(text)]))
+
+
+def bullets(text: str, most: int, *, finished: bool, cut: bool = False) -> str:
+    """Lines "- point", at most `most`: the model's own lines, or its sentences when it wrote one paragraph."""
+    text = strip_preamble(text, finished=finished)
+    lines = [_BULLET.sub("", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not (finished and line.endswith(":"))]
+    if finished and len(lines) == 1:
+        lines = [lines[0][a:b].strip() for a, b in sentence_spans(lines[0])]
+    if cut and len(lines) > 1 and not _ENDED.search(lines[-1]):
+        lines.pop()  # the point that met the token limit
+    return "\n".join(f"- {line}" for line in _unrepeated(lines)[:most])

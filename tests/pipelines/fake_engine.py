@@ -1,0 +1,169 @@
+"""A small deterministic stand-in for `engine.engine.Engine`: the contract's methods, words for tokens, no model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.config import SamplingParams
+from engine.errors import BadRequest
+from engine.results import Completion, Scores, Span, Timing, Token, TokenLogprobs
+
+_PIECE = re.compile(r" ?[^\W\d_]+|\d| ?[^\w\s]|\s|_")
+_SPECIALS = ("<|start|>", "<|end|>")
+
+
+class FakeTokenizer:
+    """Words with the space before them, single digits, punctuation. The vocabulary grows as text comes in."""
+
+    eos_ids = frozenset({1})
+    bos_id = None
+    has_chat_template = True
+
+    def __init__(self) -> None:
+        self._pieces = list(_SPECIALS)
+        self._ids = {piece: i for i, piece in enumerate(self._pieces)}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._pieces)
+
+    def _id(self, piece: str) -> int:
+        if piece not in self._ids:
+            self._ids[piece] = len(self._pieces)
+            self._pieces.append(piece)
+        return self._ids[piece]
+
+    def encode(self, text: str, *, add_bos: bool | None = None) -> list[int]:
+        return self.encode_with_offsets(text)[0]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        matches = list(_PIECE.finditer(text))
+        assert sum(len(m.group()) for m in matches) == len(text), "the pieces cover every text"
+        return [self._id(m.group()) for m in matches], [m.span() for m in matches]
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        return "".join(self._pieces[i] for i in ids if not (skip_special and i < len(_SPECIALS)))
+
+    def chat(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> list[int]:
+        ids: list[int] = []
+        for message in messages:
+            ids += [0, *self.encode(f"{message['role']}\n{message['content']}"), 1]
+        return [*ids, 0, *self.encode("assistant\n")] if add_generation_prompt else ids
+
+
+@dataclass(frozen=True)
+class FakeInfo:
+    model: str = "fake"
+    source: str = "a test"
+    family: str = "llama"
+    backend: str = "native"
+    kind: str = "causal"
+    precision: str = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    max_context: int = 512
+    parameters: int = 0
+    weight_bytes: int = 0
+    load_s: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+class FakeEngine:
+    """Scripted by three functions of the prompt's text.
+
+    `reply(prompt)` is what it writes; `fit(prompt, choice)` the log-probability of a choice; `find(prompt)` the words
+    its span search likes best. `prompts` keeps every prompt as text; `steps` counts generated tokens.
+    """
+
+    def __init__(
+        self,
+        reply: Callable[[str], str] = lambda prompt: "A short answer.",
+        fit: Callable[[str, str], float] = lambda prompt, choice: -1.0,
+        find: Callable[[str], str] = lambda prompt: "",
+        **info: object,
+    ) -> None:
+        self.reply, self.fit, self.find = reply, fit, find
+        self.info = replace(FakeInfo(), **info)  # type: ignore[arg-type]
+        self.tokenizer = FakeTokenizer()
+        self.prompts: list[str] = []
+        self.params: list[SamplingParams] = []
+        self.steps = 0
+
+    def max_prompt(self, max_tokens: int) -> int:
+        return self.info.max_context - max_tokens
+
+    def _read(self, prompt: str | Sequence[int], max_tokens: int) -> tuple[str, int]:
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if len(ids) > self.max_prompt(max_tokens):
+            raise BadRequest(f"The prompt has {len(ids)} tokens and {self.max_prompt(max_tokens)} fit.")
+        text = self.tokenizer.decode(ids)
+        self.prompts.append(text)
+        return text, len(ids)
+
+    def stream(self, prompt: str | Sequence[int], params: SamplingParams = SamplingParams()) -> Iterator[Token]:  # noqa: B008
+        text, count = self._read(prompt, params.max_tokens)
+        self.params.append(params)
+        written = self.reply(text)
+        for stop in params.stop:
+            written = written.split(stop)[0]
+        ids = self.tokenizer.encode(written)[: params.max_tokens]
+        cut = len(ids) == params.max_tokens
+        timing = Timing(count, 0, 0, 0.1, 100.0, 50.0)
+        for i, id in enumerate(ids):
+            self.steps += 1
+            reason = None if i + 1 < len(ids) else "length" if cut else "stop"
+            yield Token(id, self.tokenizer.decode([id]), timing=replace(timing, new_tokens=i + 1, finish_reason=reason))
+        if not ids:
+            yield Token(1, "", timing=replace(timing, finish_reason="stop"))
+
+    def generate(self, prompts, params: SamplingParams = SamplingParams()) -> list[Completion]:  # noqa: B008
+        single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], int))
+        done = []
+        for prompt in [prompts] if single else prompts:
+            tokens = list(self.stream(prompt, params))
+            text = "".join(token.text for token in tokens)
+            assert tokens[-1].timing is not None
+            done.append(Completion(text, tuple(t.id for t in tokens), None, None, params.seed or 0, tokens[-1].timing))
+        return done
+
+    def score(self, prompts, choices: Sequence[str | Sequence[int]]) -> list[Scores]:
+        single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], int))
+        scores = []
+        for prompt in [prompts] if single else prompts:
+            text, count = self._read(prompt, 0)
+            words = [choice if isinstance(choice, str) else self.tokenizer.decode(choice) for choice in choices]
+            tokens = tuple(len(self.tokenizer.encode(word)) for word in words)
+            scores.append(
+                Scores(tuple(self.fit(text, word) for word in words), tokens, Timing(count, 0, 0, 0.0, 100.0))
+            )
+        return scores
+
+    def spans(
+        self, prompt, allowed: Sequence[int], *, top_k: int = 1, max_tokens: int = 32, end: str | Sequence[int] = "\n"
+    ) -> list[Span]:
+        text, _ = self._read(prompt, 0)
+        wanted = self.find(text).split()
+        pieces = [self.tokenizer.decode([id]).strip() for id in allowed]
+        found = []
+        for start in range(len(pieces)):
+            for stop in range(start + 1, min(start + max_tokens, len(pieces)) + 1):
+                run = [piece for piece in pieces[start:stop] if piece]
+                logprob = -0.1 if wanted and run == wanted else -5.0 - (stop - start) - start / len(pieces)
+                found.append(Span(start, stop, logprob, stop - start))
+        return sorted(found, key=lambda span: -span.logprob)[:top_k]
+
+    def logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
+        ids = [np.array(self.tokenizer.encode(text), dtype=np.int64) for text in texts]
+        return [TokenLogprobs(row, np.full(max(0, len(row) - 1), -math.log(4), dtype=np.float32)) for row in ids]
+
+    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        return [{"POSITIVE": 0.75, "NEGATIVE": 0.25} for _ in texts]
+
+    def answer(self, question: str, context: str, *, top_k: int = 1, max_answer_chars: int = 200):
+        start = context.find(self.find(context)) if self.find(context) else 0
+        return [(start, start + len(self.find(context)), 0.9)][:top_k], 0.05
