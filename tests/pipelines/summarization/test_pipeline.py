@@ -1,0 +1,102 @@
+from typing import Any
+
+import pytest
+
+from engine.errors import BadRequest
+from pipelines.results import SummaryUpdate
+from pipelines.summarization.pipeline import SummarizationPipeline
+from pipelines.summarization.prompts import LENGTHS
+from tests.pipelines.fake_engine import FakeEngine
+
+TEXT = "The film is slow but the ending is superb. I liked the music. " * 4
+
+
+def pipeline(engine: FakeEngine) -> SummarizationPipeline:
+    return SummarizationPipeline(engine)  # type: ignore[arg-type]
+
+
+def test_a_text_that_fits_is_read_once_and_stands_before_the_instruction() -> None:
+    engine = FakeEngine(reply=lambda prompt: "Here is a summary: Slow film, superb ending.")
+    result = pipeline(engine)(TEXT)
+    assert result.summary_text == "Slow film, superb ending."
+    assert result.chunks == 1 and len(engine.prompts) == 1
+    assert result.compression == len(TEXT.split()) / 4
+    assert engine.prompts[0].index("superb") < engine.prompts[0].index("Summarize")
+
+
+def test_a_long_text_is_read_whole_in_parts_and_merged() -> None:
+    engine = FakeEngine(reply=lambda prompt: f"Part {prompt.count('marker')} said.", max_context=160)
+    text = "\n\n".join(f"Paragraph {'x' if i % 2 else 'y'} has a marker in it and some more words." for i in range(30))
+    result = pipeline(engine)(text)
+    assert result.chunks > 2
+    assert sum(prompt.count("marker") for prompt in engine.prompts) == 30, "nothing is left out and nothing read twice"
+    assert all(len(engine.tokenizer.encode(prompt)) <= 160 for prompt in engine.prompts)
+    assert result.summary_text == "Part 0 said.", "the last pass reads the summaries"
+    assert result.info.timing.prompt_tokens > 160, "the time is that of all passes"
+
+
+def test_updates_move_forward_and_the_last_is_complete() -> None:
+    engine = FakeEngine(reply=lambda prompt: "A first thing. A second thing.", max_context=160)
+    updates: list[SummaryUpdate] = list(pipeline(engine).stream("Some words to read here. " * 60))
+    fractions = [update.fraction for update in updates]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and fractions[0] == 0.0
+    assert updates[0].stage.startswith("part 1 of") and "merging" in {update.stage for update in updates}
+    assert updates[-1].stage == "done" and updates[-1].info is not None
+    assert updates[-1].result is not None and updates[-1].result.summary_text == updates[-1].summary_text
+    assert all(update.result is None for update in updates[:-1])
+
+
+def test_bullets_come_as_bullets() -> None:
+    engine = FakeEngine(reply=lambda prompt: " Slow film.\n- Superb ending.")
+    result = pipeline(engine)(TEXT, style="bullets")
+    assert result.summary_text == "- Slow film.\n- Superb ending."
+    assert engine.prompts[0].endswith("-"), "the answer is opened with a bullet"
+
+
+def test_summaries_that_do_not_shrink_end_all_the_same() -> None:
+    engine = FakeEngine(reply=lambda prompt: "one two three four. " * 50, max_context=100)
+    result = pipeline(engine)("Many words in a row here. " * 60, length="long")
+    assert result.summary_text
+
+
+def test_no_summary_is_longer_than_its_text() -> None:
+    engine = FakeEngine()
+    pipeline(engine)("Twelve words are what this text has, so be short with it.", length="long")
+    assert engine.params[0].max_tokens < LENGTHS["long"].max_tokens
+    assert engine.params[0].min_tokens <= engine.params[0].max_tokens
+
+
+def test_closing_the_stream_stops_the_engine() -> None:
+    engine = FakeEngine(reply=lambda prompt: "word " * 100)
+    updates = pipeline(engine).stream(TEXT * 3)
+    for _ in range(5):
+        next(updates)
+    before = engine.steps
+    updates.close()  # type: ignore[attr-defined]
+    assert engine.steps == before < 10
+
+
+def test_base_models_and_encoder_decoders_get_no_chat() -> None:
+    base = FakeEngine()
+    base.tokenizer.has_chat_template = False
+    pipeline(base)(TEXT)
+    assert base.prompts[0].endswith("TL;DR:")
+    t5 = FakeEngine(kind="seq2seq", family="t5")
+    pipeline(t5)(TEXT)
+    assert t5.prompts[0] == "summarize: " + TEXT.strip()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"text": " "}, "empty"), ({"length": "huge"}, "short, medium, long"), ({"style": "poem"}, "prose or bullets")],
+)
+def test_bad_requests_get_one_sentence_before_anything_runs(options: dict[str, Any], word: str) -> None:
+    engine = FakeEngine()
+    with pytest.raises(BadRequest, match=word):
+        pipeline(engine).stream(**{"text": TEXT, **options})
+    assert not engine.prompts
+
+
+def test_a_window_too_small_for_any_text_is_refused() -> None:
+    with pytest.raises(BadRequest, match="too small"):
+        pipeline(FakeEngine(max_context=40))(TEXT)
