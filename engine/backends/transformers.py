@@ -1,0 +1,262 @@
+"""Any architecture of Transformers behind the backend's face: slower than ours, but it runs what ours does not know.
+
+Also the reference our own decoder is held to. Causal and encoder-decoder models generate through slots; encoder
+heads (classification, extractive answers) are in `encoders.py`. Weights are read by us (safetensors only, checked),
+and no code from a model's folder is ever run.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DynamicCache,
+    EncoderDecoderCache,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from engine.backends.base import JOB_SLOTS
+from engine.backends.encoders import Answerer, Classifier, window
+from engine.backends.native import compute_dtype
+from engine.config import EngineConfig
+from engine.decoding.sampling import log_softmax
+from engine.errors import BadModel, BadRequest
+from engine.parameters import quantize_rows
+from engine.tokenizer import Tokenizer
+from engine.weights import ModelFiles, load_config, load_state
+
+log = logging.getLogger(__name__)
+disable_progress_bar()  # loading has its own progress
+
+_LOADERS = {
+    "causal": AutoModelForCausalLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+    "classification": AutoModelForSequenceClassification,
+    "question-answering": AutoModelForQuestionAnswering,
+}
+
+
+class StoredLinear(nn.Module):
+    """A linear layer whose weight [rows, columns] is stored in int8 (one scale a row) or fp16 and expanded at use."""
+
+    def __init__(self, linear: nn.Linear, precision: str) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        self.bias = linear.bias
+        if precision == "int8":
+            stored, scale = quantize_rows(weight.float())
+        else:
+            stored, scale = weight.to(torch.float16), torch.ones(0)
+            if not torch.isfinite(stored).all():
+                raise BadModel("A weight is too large for half precision: load this model in fp32 or int8.")
+        self.register_buffer("stored", stored)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.stored.to(x.dtype))
+        y = y * self.scale.to(x.dtype) if self.scale.numel() else y
+        return y if self.bias is None else y + self.bias
+
+
+@dataclass
+class _Slot:
+    """What one sequence has run: its tokens, and the cache (and the encoder's output) they left."""
+
+    tokens: list[int] = field(default_factory=list)
+    cache: Any = None
+    encoded: Any = None
+    decoded: int = 0  # tokens in the decoder's cache of an encoder-decoder
+
+
+def kind_of(config: dict[str, Any]) -> str:
+    """Which head a config.json describes, by its `architectures`."""
+    names = " ".join(config.get("architectures") or ())
+    if "SequenceClassification" in names:
+        return "classification"
+    if "QuestionAnswering" in names:
+        return "question-answering"
+    if config.get("is_encoder_decoder") or "ConditionalGeneration" in names:
+        return "seq2seq"
+    return "causal"
+
+
+class TransformersBackend:
+    """See `Backend` for what the methods promise, and `Engine.classify` and `Engine.answer` for the last two."""
+
+    def __init__(self, files: ModelFiles, config: EngineConfig, device: torch.device) -> None:
+        raw = load_config(files.folder)
+        self.kind = kind_of(raw)
+        self.notes: list[str] = []
+        if self.kind == "seq2seq" and not config.kv_cache:
+            raise BadRequest(f"{files.name} is an encoder-decoder: it runs with the KV cache only, switch it on.")
+        load_state(files.folder)  # refuses damaged files with a sentence; Transformers then maps the same ones
+        dtype = compute_dtype(device, config.precision)
+        try:
+            settings = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+            loader = _LOADERS[self.kind]
+            model, report = loader.from_pretrained(
+                files.folder, config=settings, dtype=dtype, use_safetensors=True,
+                output_loading_info=True, trust_remote_code=False,
+            )  # fmt: skip
+            self._words = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
+        except (ValueError, OSError, KeyError, RuntimeError, AttributeError) as error:
+            raise BadModel(f"Transformers cannot load {files.name}: {str(error).splitlines()[0]}") from error
+        if report["missing_keys"] or report["mismatched_keys"]:
+            wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+            raise BadModel(
+                f"{files.name} lacks weights its config.json asks for, or has them in a wrong shape: {wrong[0]}."
+            )
+        self.parameters = sum(p.numel() for p in model.parameters())
+        if config.precision != "fp32" and device.type == "cpu":
+            _store_linears(model, config.precision)
+            self.notes.append(
+                f"On the Transformers backend {config.precision} weights save memory, not time: each is expanded at use."
+            )
+        self.nbytes = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+        self._model = model.to(device).eval()
+        self._device = device
+        self.vocabulary = int(getattr(settings.get_text_config(), "vocab_size", 0))
+        self.layers = int(getattr(settings, "num_hidden_layers", 0))
+        self.width = int(getattr(settings, "hidden_size", 0) or getattr(settings, "d_model", 0))
+        own = window(settings, self._words)
+        if config.max_context > own:
+            raise BadRequest(f"max_context is {config.max_context}: this model's window is {own} tokens.")
+        self.max_context = config.max_context or min(own, 4096)
+        self.tokenizer = Tokenizer.from_folder(files.folder)
+        self._slots = [_Slot() for _ in range(config.max_batch + JOB_SLOTS)]
+        self._before, self._after = _framing(self._words) if self.kind == "seq2seq" else ([], [])
+        self._classifier = Classifier(self._model, self._words, self.max_context, device)
+        self._answerer = Answerer(self._model, self._words, self.max_context, device)
+
+    def warm(self) -> None:
+        """Nothing is compiled here."""
+
+    def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
+        held = self._slots[slot]
+        if self.kind == "seq2seq":
+            held.tokens = [*held.tokens[:start], *tokens]
+            return self._encode(held) if logits else None
+        self._rewind(held, start)
+        out = self._run(held, list(tokens))
+        return out[0, -1].float().cpu().numpy() if logits else None
+
+    def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        rows = []
+        for token, position, slot in zip(tokens, positions, slots, strict=True):
+            held = self._slots[int(slot)]
+            if self.kind == "seq2seq":
+                rows.append(self._decode_one(held, int(token), int(position)))
+            else:
+                self._rewind(held, int(position))
+                rows.append(self._run(held, [int(token)])[0, -1].float().cpu().numpy())
+        return np.stack(rows)
+
+    def fork(self, source: int, target: int, tokens: int) -> None:
+        held = copy.deepcopy(self._slots[source])
+        self._slots[target] = held
+        if self.kind != "seq2seq":
+            self._rewind(held, tokens)
+
+    @torch.inference_mode()
+    def token_logprobs(self, slot: int, tokens: Sequence[int]) -> np.ndarray:
+        held = self._slots[slot] = _Slot()
+        rows = log_softmax(self._run(held, list(tokens))[0, :-1].float().cpu().numpy())  # [T - 1, V]
+        self._slots[slot] = _Slot()
+        return rows[np.arange(len(rows)), np.asarray(tokens[1:], np.int64)]
+
+    @torch.inference_mode()
+    def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+        ids = torch.tensor([list(tokens)], device=self._device)
+        out = self._model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        return out.hidden_states[layer][0].float().cpu().numpy()
+
+    def classify(self, text: str) -> dict[str, float]:
+        return self._classifier(text)
+
+    def answer(
+        self, question: str, context: str, top_k: int, max_answer_tokens: int
+    ) -> tuple[list[tuple[int, int, float]], float]:
+        return self._answerer(question, context, top_k, max_answer_tokens)
+
+    @torch.inference_mode()
+    def _run(self, held: _Slot, tokens: list[int]) -> Tensor:
+        """Logits [1, N, V] of new tokens after what the slot holds."""
+        held.cache = held.cache if held.cache is not None else DynamicCache(config=self._model.config)
+        ids = torch.tensor([tokens], device=self._device)
+        out = self._model(input_ids=ids, past_key_values=held.cache, use_cache=True)
+        held.cache = out.past_key_values
+        held.tokens += tokens
+        return out.logits
+
+    def _rewind(self, held: _Slot, length: int) -> None:
+        """Let a slot hold its first `length` tokens; a cache that cannot be cut (a recurrent state) is run again."""
+        surplus = len(held.tokens) - length
+        if surplus <= 0:
+            return
+        kept = held.tokens[:length]
+        if length and held.cache is not None and getattr(held.cache, "is_croppable", False):
+            held.cache.crop(-surplus)
+            held.tokens = kept
+            return
+        held.cache, held.tokens = None, []
+        if kept:
+            self._run(held, kept)
+
+    @torch.inference_mode()
+    def _encode(self, held: _Slot) -> np.ndarray:
+        """Run the encoder on the whole prompt and the decoder on its start token; logits [V]."""
+        ids = torch.tensor([[*self._before, *held.tokens, *self._after]], device=self._device)
+        held.encoded = self._model.get_encoder()(input_ids=ids)
+        held.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        held.decoded = 0
+        begin = self._model.config.decoder_start_token_id
+        return self._decoder(held, int(self._model.config.bos_token_id if begin is None else begin))
+
+    def _decode_one(self, held: _Slot, token: int, position: int) -> np.ndarray:
+        at = position - len(held.tokens) + 1  # after the start token
+        if held.decoded > at:
+            held.cache.self_attention_cache.crop(at - held.decoded)
+            held.decoded = at
+        return self._decoder(held, token)
+
+    @torch.inference_mode()
+    def _decoder(self, held: _Slot, token: int) -> np.ndarray:
+        out = self._model(
+            encoder_outputs=held.encoded,
+            decoder_input_ids=torch.tensor([[token]], device=self._device),
+            past_key_values=held.cache,
+            use_cache=True,
+        )
+        held.cache = out.past_key_values
+        held.decoded += 1
+        return out.logits[0, -1].float().cpu().numpy()
+
+
+def _store_linears(model: nn.Module, precision: str) -> None:
+    """Swap every linear layer but a tied head for one that is stored smaller."""
+    tied = {id(p) for name, p in model.named_parameters() if "embed" in name or "shared" in name or "wte" in name}
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear and id(child.weight) not in tied:
+                setattr(module, name, StoredLinear(child, precision))
+
+
+def _framing(words: Any) -> tuple[list[int], list[int]]:
+    """The special tokens this tokenizer sets before and after a text."""
+    bare, framed = words("a", add_special_tokens=False)["input_ids"], words("a")["input_ids"]
+    at = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
+    return framed[:at], framed[at + len(bare) :]
