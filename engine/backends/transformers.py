@@ -58,7 +58,8 @@ class StoredLinear(nn.Module):
         weight = linear.weight.detach()
         self.bias = linear.bias
         if precision == "int8":
-            stored, scale = quantize_rows(weight.float())
+            rounded, scale = quantize_rows(weight.float())
+            stored = rounded.to(torch.int8)
         else:
             stored, scale = weight.to(torch.float16), torch.ones(0)
             if not torch.isfinite(stored).all():

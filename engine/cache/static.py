@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +24,7 @@ class StaticCache:
         device: torch.device | None = None,
     ) -> None:
         shape = (layers, slots, kv_heads, context, head_dim)
-        self.keys: Tensor = torch.zeros(shape, dtype=dtype, device=device)
-        self.values: Tensor = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys, self.values = _zeros(shape, dtype, device), _zeros(shape, dtype, device)
         self._free = list(range(slots - 1, -1, -1))
 
     @property
@@ -49,3 +49,10 @@ class StaticCache:
         """Let `target` begin with the first `tokens` positions of `source`."""
         self.keys[:, target, :, :tokens] = self.keys[:, source, :, :tokens]
         self.values[:, target, :, :tokens] = self.values[:, source, :, :tokens]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    """Zeros whose pages the system gives out on first use: torch.zeros would write, and so own, every one of them."""
+    if dtype == torch.float32 and (device is None or device.type == "cpu"):
+        return torch.from_numpy(np.zeros(shape, np.float32))
+    return torch.zeros(shape, dtype=dtype, device=device)
