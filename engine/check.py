@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from itertools import takewhile
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cache.static import StaticCache
-from engine.config import DEFAULT_MODEL, EngineConfig, SamplingParams
+from engine.config import DEFAULT_MODEL, EngineConfig, Precision, SamplingParams
 from engine.decoder import Decoder, Segment
 from engine.engine import Engine
 from engine.errors import UserError
@@ -37,7 +38,7 @@ PROMPTS = (
 )  # fmt: skip
 
 
-def random_models() -> Iterator[tuple[str, torch.nn.Module]]:
+def random_models() -> Iterator[tuple[str, Any]]:
     """A small random Transformers model of every family we run ourselves."""
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.configuration_auto import AutoConfig
@@ -46,7 +47,8 @@ def random_models() -> Iterator[tuple[str, torch.nn.Module]]:
         "vocab_size": 307, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
     }  # fmt: skip
-    gpt2 = {"vocab_size": 307, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128}
+    gpt2 = {"vocab_size": 307, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128,
+            "bos_token_id": 0, "eos_token_id": 0}  # fmt: skip
     for name, given in (
         ("llama", sizes),
         ("mistral", {**sizes, "sliding_window": None}),
@@ -60,7 +62,7 @@ def random_models() -> Iterator[tuple[str, torch.nn.Module]]:
 
 
 @torch.inference_mode()
-def parity(model: torch.nn.Module) -> tuple[float, float, float]:
+def parity(model: Any) -> tuple[float, float, float]:
     """Max |logit difference| alone, in a ragged batch, and with the prompt cut into chunks of 7."""
     arch = describe(model.config.to_dict())
     params = build(arch, dict(model.state_dict()), "fp32", context=128,
@@ -116,20 +118,22 @@ def transformers_tokens(engine: Engine, prompts: list[str], count: int) -> list[
     return found
 
 
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Length of the common beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
 def identities(model: str, prompts: list[str], count: int) -> Iterator[tuple[str, str, int, list[str]]]:
     """(what is compared, precision, tokens a prompt, a sentence for each prompt that differs)."""
 
     def differing(found: list[tuple[int, ...]], expected: list[tuple[int, ...]]) -> list[str]:
-        pairs = zip(prompts, found, expected, strict=True)
-        return [
-            f"{prompt!r} differs first at token {next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))}"
-            for prompt, a, b in pairs
-            if a != b
-        ]
+        wrong = [(prompt, a, b) for prompt, a, b in zip(prompts, found, expected, strict=True) if a != b]
+        return [f"{prompt!r} differs after {_common(a, b)} tokens" for prompt, a, b in wrong]
 
     few = max(1, count // 4)  # without a cache every token runs the whole text
-    for precision in ("fp32", "int8"):
-        config = EngineConfig(model, precision=precision)  # type: ignore[arg-type]
+    both: tuple[Precision, ...] = ("fp32", "int8")
+    for precision in both:
+        config = EngineConfig(model, precision=precision)
         with _opened(config) as engine:
             alone = [_tokens(engine, [prompt], count)[0] for prompt in prompts]
             if precision == "fp32":
@@ -145,8 +149,9 @@ def identities(model: str, prompts: list[str], count: int) -> Iterator[tuple[str
             yield "eight threads at once", precision, count, differing(together, alone)
         if precision == "fp32":
             short = [tokens[:few] for tokens in alone]
-            for what, switch in (("KV cache off", {"kv_cache": False}), ("compiled step off", {"kernels": False})):
-                with _opened(replace(config, **switch)) as engine:
+            off = {"KV cache off": replace(config, kv_cache=False), "compiled step off": replace(config, kernels=False)}
+            for what, switched in off.items():
+                with _opened(switched) as engine:
                     yield what, precision, few, differing(_tokens(engine, prompts, few), short)
 
 

@@ -23,11 +23,11 @@ HEAD_ROWS = 8192
 
 
 class Segment(NamedTuple):
-    """`count` new tokens of the sequence in cache slot `slot`, the first at position `start`."""
+    """`tokens` new tokens of the sequence in cache slot `slot`, the first at position `start`."""
 
     slot: int
     start: int
-    count: int
+    tokens: int
 
 
 class Decoder:
@@ -56,7 +56,7 @@ class Decoder:
         Returns the residual stream [N, D], through the last norm where `final` (only sensible after all layers).
         """
         p, arch = self.params, self.arch
-        positions = torch.cat([torch.arange(s.start, s.start + s.count) for s in segments]).to(self.device)  # [N]
+        positions = torch.cat([torch.arange(s.start, s.start + s.tokens) for s in segments]).to(self.device)  # [N]
         cos, sin = p.cos[positions][:, None].to(self.dtype), p.sin[positions][:, None].to(self.dtype)  # [N, 1, E/2]
         x = p.embed.weight[tokens].to(self.dtype)  # [N, D]
         if p.embed.weight.dtype == torch.int8:

@@ -8,15 +8,17 @@ Equal configs share one loaded engine. Any thread may call; one thread of the en
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, EncoderHeads
 from engine.config import EngineConfig, SamplingParams
 from engine.decoding import spans as span_search
 from engine.decoding.sampling import log_softmax
@@ -28,6 +30,7 @@ from engine.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Prompt = str | Sequence[int]
 OnProgress = Callable[[str, float | None], None]
 
@@ -73,18 +76,13 @@ class Engine:
         self._scheduler = Scheduler(loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread)
         try:
             on_progress("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
-            self._scheduler.run(self._warm())
+            self._run(loaded.backend.warm)
         except BaseException:
             self._scheduler.close()
             raise
         self.info = loaded.info(time.perf_counter() - began)
         on_progress("Ready", 1.0)
         log.info("loaded %s: %s", self.info.model, self.info.source)
-
-    def _warm(self) -> Generator[None, None, None]:
-        self._backend.warm()
-        return
-        yield
 
     @property
     def steps(self) -> int:
@@ -176,7 +174,7 @@ class Engine:
             raise BadRequest(f"Pooling '{pooling}' is unknown: choose mean or last.")
         rows = []
         for ids in [self._fit(self._ids(text), 0) for text in self._many(texts)]:
-            hidden = self._scheduler.run(self._job(lambda ids=ids: self._backend.hidden(self._job_slot, ids, layer)))
+            hidden = self._run(partial(self._backend.hidden, self._job_slot, ids, layer))
             rows.append(hidden.mean(0) if pooling == "mean" else hidden[-1])
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.info.hidden), np.float32)
 
@@ -185,14 +183,15 @@ class Engine:
         self._need("causal")
         result = []
         for ids in [self._fit(self._ids(text), 0) for text in self._many(texts)]:
-            found = self._scheduler.run(self._job(lambda ids=ids: self._backend.token_logprobs(self._job_slot, ids)))
+            found = self._run(partial(self._backend.token_logprobs, self._job_slot, ids))
             result.append(TokenLogprobs(np.asarray(ids, np.int64), found))
         return result
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each of the model's own labels; for sequence-classification models."""
         self._need("classification")
-        return [self._scheduler.run(self._job(lambda text=text: self._backend.classify(text))) for text in texts]
+        heads = cast(EncoderHeads, self._backend)
+        return [self._run(partial(heads.classify, text)) for text in texts]
 
     def answer(
         self, question: str, context: str, *, top_k: int = 1, max_answer_tokens: int = 32
@@ -200,7 +199,8 @@ class Engine:
         """Spans (start character, end character, probability) of the context, best first, and the probability of no
         answer; for extractive question-answering models. Contexts over the window are read in overlapping parts."""
         self._need("question-answering")
-        return self._scheduler.run(self._job(lambda: self._backend.answer(question, context, top_k, max_answer_tokens)))
+        heads = cast(EncoderHeads, self._backend)
+        return self._run(partial(heads.answer, question, context, top_k, max_answer_tokens))
 
     def max_prompt(self, max_tokens: int) -> int:
         """Prompt tokens that fit beside `max_tokens` of output."""
@@ -208,9 +208,14 @@ class Engine:
 
     # ---- jobs, run on the scheduler's thread
 
-    def _job(self, work: Callable[[], object]) -> Generator[None, None, object]:
-        return work()
-        yield
+    def _run(self, work: Callable[[], T]) -> T:
+        """Run a job of one step."""
+
+        def job() -> Generator[None, None, T]:
+            return work()
+            yield
+
+        return self._scheduler.run(job())
 
     def _prompt(self, ids: list[int]) -> Generator[None, None, np.ndarray]:
         """Run a prompt into the job slot by chunks; logits f32 [V] after its last token."""
@@ -230,7 +235,7 @@ class Engine:
         sums = []
         for choice in choices:
             total = float(first[choice[0]])
-            for i, (token, following) in enumerate(zip(choice, choice[1:], strict=False)):
+            for i, (token, following) in enumerate(itertools.pairwise(choice)):
                 yield
                 logits = self._backend.decode(np.array([token]), np.array([len(ids) + i]), np.array([self._job_slot]))
                 total += float(log_softmax(logits[0])[following])
@@ -263,8 +268,9 @@ class Engine:
     def _many(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
         if isinstance(prompts, str):
             return [prompts]
-        items = list(prompts)
-        return [items] if items and isinstance(items[0], (int, np.integer)) else items  # type: ignore[list-item]
+        if len(prompts) and isinstance(prompts[0], (int, np.integer)):
+            return [cast(Sequence[int], prompts)]
+        return list(cast(Sequence[Prompt], prompts))
 
     def _ids(self, prompt: Prompt, what: str = "prompt") -> list[int]:
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]

@@ -47,3 +47,13 @@ class Backend(Protocol):
     def warm(self) -> None:
         """Do once, at load, what would make the first request slow."""
         ...
+
+
+class EncoderHeads(Protocol):
+    """What a backend offers besides where its model has such a head: see `Engine.classify` and `Engine.answer`."""
+
+    def classify(self, text: str) -> dict[str, float]: ...
+
+    def answer(
+        self, question: str, context: str, top_k: int, max_answer_tokens: int
+    ) -> tuple[list[tuple[int, int, float]], float]: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from engine.errors import BadRequest
 from engine.families import Architecture
 from engine.parameters import State, build, expected_shapes
 from engine.weights import ModelFiles, check_shapes
+
+if TYPE_CHECKING:
+    from engine.kernels.native import CompiledStep
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,7 @@ class NativeBackend:
         self.cache = StaticCache(arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device)
         self._decoder = Decoder(arch, self.params, self.cache)
         self._threads = threads
-        self._compiled = None
+        self._compiled: CompiledStep | None = None
         self._use_kernels = config.kernels and device.type == "cpu"
         self._batch = config.max_batch
 

@@ -53,6 +53,9 @@ _LOADERS = {
 class StoredLinear(nn.Module):
     """A linear layer whose weight [rows, columns] is stored in int8 (one scale a row) or fp16 and expanded at use."""
 
+    stored: Tensor
+    scale: Tensor
+
     def __init__(self, linear: nn.Linear, precision: str) -> None:
         super().__init__()
         weight = linear.weight.detach()
@@ -125,7 +128,7 @@ class TransformersBackend:
         if config.precision != "fp32" and device.type == "cpu":
             _store_linears(model, config.precision)
             self.notes.append(
-                f"On the Transformers backend {config.precision} weights save memory, not time: each is expanded at use."
+                f"On the Transformers backend {config.precision} weights save memory, not time: they expand at use."
             )
         self.nbytes = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
         self._model = model.to(device).eval()

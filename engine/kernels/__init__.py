@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 import numba
+from numba.core import config
 
 
 def _settle() -> None:
@@ -17,9 +18,9 @@ def _settle() -> None:
     digest = hashlib.sha256(source + numba.__version__.encode()).hexdigest()[:16]
     from engine.weights.cache import cache_root
 
-    numba.config.CACHE_DIR = str(cache_root() / "kernels" / digest)
+    config.CACHE_DIR = str(cache_root() / "kernels" / digest)
     # The step needs all its threads at once: OpenMP promises a team, TBB only tasks.
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
+    config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
 
 _settle()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import torch
+from numba.core import config
 
 from engine.cache.static import StaticCache
 from engine.families import Architecture
@@ -26,8 +27,8 @@ class CompiledStep:
 
     def __init__(self, arch: Architecture, params: Parameters, cache: StaticCache, threads: int, batch: int) -> None:
         p = params
-        if threads > numba.config.NUMBA_NUM_THREADS:
-            raise RuntimeError(f"{threads} threads asked for, {numba.config.NUMBA_NUM_THREADS} can be had")
+        if threads > config.NUMBA_NUM_THREADS:
+            raise RuntimeError(f"{threads} threads asked for, {config.NUMBA_NUM_THREADS} can be had")
         if not team_is_whole(threads):
             raise RuntimeError(f"the {threads} threads of a step do not run at once on this machine")
         self._threads = threads
@@ -41,7 +42,7 @@ class CompiledStep:
             gelu=arch.gelu,
             eps=arch.eps,
         )
-        parts = {}
+        parts: dict[str, torch.Tensor] = {}
         for name in ("qkv", "out", "up", "down"):
             matrix = getattr(p, name)
             parts |= {name: matrix.weight, f"{name}_scale": matrix.scale, f"{name}_bias": matrix.bias}
