@@ -1,0 +1,121 @@
+"""The screen of classification, and its endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from engine.errors import BadRequest
+from pipelines import screen
+from pipelines.holder import EngineHolder
+from pipelines.results import ClassificationResult
+from pipelines.screen import Buttons, Example
+
+if TYPE_CHECKING:
+    from pipelines.classification.pipeline import ClassificationPipeline
+
+TASK = "classification"
+DEFAULT_LABELS = "positive, negative"
+SHOWN = 12  # bars on the page; the endpoint gives all labels
+
+# Text, labels, each label on its own, calibrated.
+EXAMPLES = (
+    Example(
+        "A happy viewer",
+        (
+            "I went in expecting very little and came out grinning. The script is sharp, the two leads have real "
+            "chemistry, and the last twenty minutes are some of the most moving I have seen this year.",
+            DEFAULT_LABELS, False, True,
+        ),
+    ),
+    Example(
+        "A bored viewer",
+        (
+            "Two hours of my life I will never get back. The plot makes no sense, the acting is wooden, and the jokes "
+            "fall flat one after another.",
+            DEFAULT_LABELS, False, True,
+        ),
+    ),
+    Example(
+        "Praise with a but",
+        (
+            "Beautiful pictures and a lovely score cannot hide that nothing happens. I admired it, and I was bored.",
+            "positive, negative, mixed", False, True,
+        ),
+    ),
+    Example(
+        "What is the news about?",
+        (
+            "The central bank raised interest rates by a quarter point on Thursday, saying that prices are still "
+            "rising faster than it would like. Shares fell and the currency gained.",
+            "sports, economy, science, cooking", False, True,
+        ),
+    ),
+    Example(
+        "Several labels at once",
+        (
+            "My parcel arrived two weeks late, the box was crushed, and nobody answers the phone. Please send me my "
+            "money back.",
+            "late delivery, damaged goods, refund, praise", True, True,
+        ),
+    ),
+)  # fmt: skip
+
+
+def split_labels(labels: object) -> list[str]:
+    """ "a, b" as ["a", "b"]; a list stays one. BadRequest for anything else."""
+    if isinstance(labels, str):
+        return [label.strip() for label in labels.split(",") if label.strip()]
+    if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+        return labels
+    raise BadRequest("The labels are not readable: give words with commas between them.")
+
+
+def start(
+    pipeline: ClassificationPipeline, text: str, labels: str, multi_label: bool, calibrate: bool
+) -> Iterable[ClassificationResult]:
+    return [pipeline(text, split_labels(labels), multi_label=bool(multi_label), calibrate=bool(calibrate))]
+
+
+def show(result: ClassificationResult, *values: Any) -> tuple[list[Any], str]:
+    scores = {row["label"]: row["score"] for row in result.scores}
+    return [scores], screen.done_line(result.info)
+
+
+def build(holder: EngineHolder) -> None:
+    """The tab's contents and `/classify`."""
+    with screen.page("How well does each label fit the text? Any labels will do: no training, the model reads them."):
+        with gr.Column(scale=1, min_width=300):
+            text = gr.Textbox(
+                label="Text", lines=8, max_lines=16, placeholder="Paste a review, a message, an article",
+                elem_id=f"{TASK}-text",
+            )  # fmt: skip
+            labels = gr.Textbox(
+                DEFAULT_LABELS, label="Labels, with commas between them", max_lines=2, elem_id=f"{TASK}-labels"
+            )
+            with gr.Row():
+                multi = gr.Checkbox(False, label="Judge each label on its own", min_width=140)
+                calibrate = gr.Checkbox(True, label="Calibrate", min_width=100)
+            run, stop, clear = screen.buttons(TASK, "Classify")
+        with gr.Column(scale=1, min_width=300):
+            chart = gr.Label(label="Labels", num_top_classes=SHOWN, elem_id=f"{TASK}-result")
+            line = screen.line(TASK)
+    row = Buttons(run, stop, clear, line)
+    screen.wire(holder, TASK, row, [text, labels, multi, calibrate], [chart], start, show, EXAMPLES)
+    screen.endpoint(holder, TASK, "classify", classify)
+
+
+def classify(
+    text: str, labels: str = DEFAULT_LABELS, multi_label: bool = False, calibrate: bool = True
+) -> Callable[[Any], Iterable[dict[str, Any]]]:
+    """Score labels for a text: {label, score} of the best, scores: [{label, score}, ...] of all, timing.
+
+    Args:
+        text: the text to judge.
+        labels: words or phrases with commas between them.
+        multi_label: judge each label on its own; the scores then do not sum to 1.
+        calibrate: correct for what the model prefers before it reads the text.
+    """
+    return lambda pipeline: [result.to_dict() for result in start(pipeline, text, labels, multi_label, calibrate)]

@@ -1,0 +1,180 @@
+"""The screen of text generation, and its endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from engine.config import SamplingParams
+from pipelines import screen
+from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS
+from pipelines.holder import EngineHolder
+from pipelines.results import GenerationResult, GenerationUpdate
+from pipelines.screen import Buttons, Example
+
+if TYPE_CHECKING:
+    from pipelines.generation.pipeline import GenerationPipeline
+
+TASK = "generation"
+MODES = [("Answer (chat)", "chat"), ("Continue the text", "continue")]
+RANDOM_SEED = -1
+
+
+def preset_values(name: str) -> tuple[Any, ...]:
+    """The values of a preset in the order of the sampling inputs."""
+    params = PRESETS[name]
+    return (
+        params.temperature, params.top_k, params.top_p, params.min_p, params.repetition_penalty, params.max_tokens,
+        RANDOM_SEED, "",
+    )  # fmt: skip
+
+
+def _example(label: str, prompt: str, mode: str, preset: str, system: str = "") -> Example:
+    return Example(label, (prompt, mode, system, preset, *preset_values(preset)))
+
+
+EXAMPLES = (
+    _example("Explain a thing", "Why is the sky blue? Explain it to a ten-year-old in four sentences.", "chat", "Balanced"),
+    _example("Write a reply", "Write a short, friendly reply to a customer whose parcel is late.", "chat", "Balanced"),
+    _example("Continue a story", "The lighthouse had been dark for eleven years when, one night in March,", "continue", "Creative"),
+    _example("List, always the same", "List five things to pack for a weekend in the mountains.", "chat", "Deterministic"),
+    _example("Speak like a pirate", "How do I make a cup of tea?", "chat", "Creative", "You are a cheerful pirate."),
+)  # fmt: skip
+
+
+def sampling(
+    temperature: Any, top_k: Any, top_p: Any, min_p: Any, repetition_penalty: Any, max_tokens: Any, seed: Any, stop: Any
+) -> SamplingParams:
+    """Checked parameters; a seed of -1 draws one, `stop` holds one string a line ("\\n" written so is a line end)."""
+    lines = stop if isinstance(stop, list) else str(stop or "").splitlines()
+    drawn = screen.number(seed, "seed", int)
+    return SamplingParams(
+        max_tokens=screen.number(max_tokens, "max_tokens", int),
+        temperature=screen.number(temperature, "temperature", float),
+        top_k=screen.number(top_k, "top_k", int),
+        top_p=screen.number(top_p, "top_p", float),
+        min_p=screen.number(min_p, "min_p", float),
+        repetition_penalty=screen.number(repetition_penalty, "repetition_penalty", float),
+        seed=None if drawn == RANDOM_SEED else drawn,
+        stop=tuple(str(line).replace("\\n", "\n") for line in lines if line),
+    )
+
+
+def start(
+    pipeline: GenerationPipeline, prompt: str, mode: str, system: str, preset: str, *values: Any
+) -> Iterator[GenerationUpdate]:
+    return pipeline.stream(prompt, mode=mode, params=sampling(*values), system=system or "")  # type: ignore[arg-type]
+
+
+def show(update: GenerationUpdate, *values: Any) -> tuple[list[Any], str]:
+    if update.info.timing.finish_reason:
+        return [update.generated_text], screen.done_line(update.info, f"seed {update.seed}")
+    return [update.generated_text], screen.status_line("Writing", update.info.line(), kind="busy")
+
+
+def build(holder: EngineHolder) -> None:
+    """The tab's contents and `/generate`."""
+    with screen.page("Answers a prompt, or writes on from it, as fast as the machine allows."):
+        with gr.Column(scale=1, min_width=300):
+            prompt = gr.Textbox(
+                label="Prompt", lines=6, max_lines=14, placeholder="Ask something, or begin a text",
+                elem_id=f"{TASK}-text",
+            )  # fmt: skip
+            with gr.Row():
+                mode = gr.Radio(MODES, value="chat", label="Mode", min_width=180)
+                preset = gr.Dropdown(
+                    list(PRESETS), value=DEFAULT_PRESET, label="Preset", min_width=120, elem_id=f"{TASK}-preset"
+                )
+            with gr.Accordion("Sampling and system prompt", open=False):
+                system = gr.Textbox(
+                    label="System prompt (chat only; empty keeps the model's own)", lines=1, max_lines=4,
+                    elem_id=f"{TASK}-system",
+                )  # fmt: skip
+                first = PRESETS[DEFAULT_PRESET]
+                with gr.Row():
+                    temperature = gr.Slider(
+                        0, 2, value=first.temperature, step=0.05, label="Temperature (0 is greedy)", min_width=130
+                    )
+                    max_tokens = gr.Slider(
+                        1, 2048, value=first.max_tokens, step=1, label="Max tokens", min_width=130,
+                        elem_id=f"{TASK}-max-tokens",
+                    )  # fmt: skip
+                with gr.Row():
+                    top_p = gr.Slider(0.05, 1, value=first.top_p, step=0.05, label="Top-p", min_width=130)
+                    min_p = gr.Slider(0, 1, value=first.min_p, step=0.01, label="Min-p (0 is off)", min_width=130)
+                with gr.Row():
+                    top_k = gr.Slider(0, 200, value=first.top_k, step=1, label="Top-k (0 is off)", min_width=130)
+                    penalty = gr.Slider(
+                        1, 2, value=first.repetition_penalty, step=0.05, label="Repetition penalty", min_width=130
+                    )
+                with gr.Row():
+                    seed = gr.Number(RANDOM_SEED, precision=0, label="Seed (-1 draws one)", min_width=130)
+                    stop_strings = gr.Textbox(label="Stop strings, one a line", lines=1, max_lines=4, min_width=130)
+                reset = gr.Button("Reset to the preset", size="sm")
+            run, stop, clear = screen.buttons(TASK, "Generate")
+        with gr.Column(scale=1, min_width=300):
+            written = gr.Textbox(
+                label="Text", lines=14, max_lines=20, interactive=False, elem_id=f"{TASK}-result",
+                elem_classes=["brisk-output"],
+            )  # fmt: skip
+            line = screen.line(TASK)
+            screen.copy_button(TASK, written)
+    numbers = [temperature, top_k, top_p, min_p, penalty, max_tokens, seed, stop_strings]
+    gr.on(
+        [preset.input, reset.click], preset_values, [preset], numbers, queue=False, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+    row = Buttons(run, stop, clear, line)
+    screen.wire(holder, TASK, row, [prompt, mode, system, preset, *numbers], [written], start, show, EXAMPLES)
+    screen.endpoint(holder, TASK, "generate", generate)
+
+
+_DEFAULT = PRESETS[DEFAULT_PRESET]
+
+
+def generate(
+    prompt: str,
+    mode: str = "chat",
+    system: str = "",
+    max_tokens: int = _DEFAULT.max_tokens,
+    temperature: float = _DEFAULT.temperature,
+    top_k: int = _DEFAULT.top_k,
+    top_p: float = _DEFAULT.top_p,
+    min_p: float = _DEFAULT.min_p,
+    repetition_penalty: float = _DEFAULT.repetition_penalty,
+    seed: int = RANDOM_SEED,
+    stop: str = "",
+) -> Callable[[Any], Iterable[dict[str, Any]]]:
+    """Answer a prompt or continue it: {generated_text, details: {finish_reason, generated_tokens, prompt_tokens, seed},
+    timing}. While it runs, {generated_text} is the text so far.
+
+    Args:
+        prompt: what to answer or to continue.
+        mode: chat or continue.
+        system: instruction before the chat; empty keeps the model's own.
+        max_tokens: most tokens to write.
+        temperature: 0 is greedy.
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: keep the most likely tokens with this much probability together.
+        min_p: drop tokens less likely than this share of the most likely one.
+        repetition_penalty: above 1 makes repetition less likely.
+        seed: repeats a draw; -1 draws a new one.
+        stop: strings that end the text, one a line.
+    """
+    params = sampling(temperature, top_k, top_p, min_p, repetition_penalty, max_tokens, seed, stop)
+
+    def run(pipeline: GenerationPipeline) -> Iterator[dict[str, Any]]:
+        with closing(pipeline.stream(prompt, mode=mode, params=params, system=str(system or ""))) as updates:  # type: ignore[arg-type,type-var]
+            update = None
+            for update in updates:
+                yield {"generated_text": update.generated_text}
+            assert update is not None, "a stream gives at least one update"
+            timing = update.info.timing
+            yield GenerationResult(
+                update.generated_text, timing.prompt_tokens, timing.new_tokens, update.seed, update.info
+            ).to_dict()
+
+    return run

@@ -1,0 +1,95 @@
+"""The screen of summarization, and its endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines import screen
+from pipelines.holder import EngineHolder
+from pipelines.results import SummaryUpdate
+from pipelines.screen import Buttons, Example
+from pipelines.summarization.examples import FILM, LETTER, MEETING, SCIENCE
+
+if TYPE_CHECKING:
+    from pipelines.summarization.pipeline import SummarizationPipeline
+
+TASK = "summarization"
+LENGTHS = ["short", "medium", "long"]
+STYLES = ["prose", "bullets"]
+
+# Text, length, style.
+EXAMPLES = (
+    Example("A film review, short", (FILM, "short", "prose")),
+    Example("A science story", (SCIENCE, "medium", "prose")),
+    Example("Minutes of a meeting, as points", (MEETING, "medium", "bullets")),
+    Example("A letter of complaint", (LETTER, "short", "prose")),
+)
+
+
+def start(pipeline: SummarizationPipeline, text: str, length: str, style: str) -> Iterator[SummaryUpdate]:
+    return pipeline.stream(text, length=length, style=style)  # type: ignore[arg-type]  # checked there
+
+
+def show(update: SummaryUpdate, *values: Any) -> tuple[list[Any], str]:
+    if (result := update.result) is not None:
+        parts = f"read in {result.chunks} parts, " if result.chunks > 1 else ""
+        return [update.summary_text], screen.done_line(result.info, f"{parts}{result.compression:.1f} times shorter")
+    stage = update.stage.capitalize()
+    speed = update.info.line() if update.info else ""
+    return [update.summary_text], screen.status_line(f"{stage} {update.fraction:.0%}", speed, kind="busy")
+
+
+def build(holder: EngineHolder) -> None:
+    """The tab's contents and `/summarize`."""
+    with screen.page("A summary of a text of any length. What does not fit at once is read in parts, nothing is cut."):
+        with gr.Column(scale=1, min_width=300):
+            text = gr.Textbox(
+                label="Text", lines=12, max_lines=18, placeholder="Paste an article, a review, a report",
+                elem_id=f"{TASK}-text",
+            )  # fmt: skip
+            with gr.Row():
+                length = gr.Radio(LENGTHS, value="medium", label="Length", min_width=140)
+                style = gr.Radio(STYLES, value="prose", label="Style", min_width=140)
+            run, stop, clear = screen.buttons(TASK, "Summarize")
+        with gr.Column(scale=1, min_width=300):
+            summary = gr.Textbox(
+                label="Summary", lines=12, max_lines=18, interactive=False, elem_id=f"{TASK}-result",
+                elem_classes=["brisk-output"],
+            )  # fmt: skip
+            line = screen.line(TASK)
+            screen.copy_button(TASK, summary)
+    row = Buttons(run, stop, clear, line)
+    screen.wire(holder, TASK, row, [text, length, style], [summary], start, show, EXAMPLES)
+    screen.endpoint(holder, TASK, "summarize", summarize)
+
+
+def summarize(
+    text: str, length: str = "medium", style: str = "prose"
+) -> Callable[[Any], Iterable[dict[str, Any]]]:
+    """Summarize a text of any length: {summary_text, compression, chunks, timing}.
+
+    While it runs, {summary_text, stage, fraction} say how far it is.
+
+    Args:
+        text: the text to summarize.
+        length: short, medium or long.
+        style: prose or bullets.
+    """
+
+    def run(pipeline: SummarizationPipeline) -> Iterator[dict[str, Any]]:
+        with closing(start(pipeline, text, length, style)) as updates:  # type: ignore[type-var]
+            for update in updates:
+                if update.result is not None:
+                    yield update.result.to_dict()
+                else:
+                    yield {
+                        "summary_text": update.summary_text,
+                        "stage": update.stage,
+                        "fraction": round(update.fraction, 3),
+                    }
+
+    return run
