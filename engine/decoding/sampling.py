@@ -67,7 +67,7 @@ class Sampler:
         if p.logprobs is None:
             return Choice(token)
         logprobs = log_softmax(raw)
-        top = ()
+        top: tuple[tuple[int, float], ...] = ()
         if p.logprobs:
             best = np.argpartition(-logprobs, p.logprobs - 1)[: p.logprobs]
             best = best[np.lexsort((best, -logprobs[best]))]
