@@ -106,7 +106,7 @@ def _byte_level(reader: gguf.GGUFReader, tokens: list[str], pre: str) -> tokeniz
     if any(len(merge) != 2 for merge in merges):
         raise GgufError("one of its merges is not a pair")
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _LLAMA3_NAMES))  # type: ignore[arg-type]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _LLAMA3_NAMES))
     steps: list[Any] = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[pre]]
     if pre == "smollm":
         steps = [pre_tokenizers.Digits(individual_digits=True)]

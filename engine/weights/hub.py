@@ -43,19 +43,20 @@ def snapshot(repo: str, revision: str | None, progress: Progress) -> tuple[Path,
 
 
 def _cached(repo: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
     try:
-        found = snapshot_download(repo, revision=revision, local_files_only=True, cache_dir=_cache_dir())
-    except (OSError, ValueError):
+        config = try_to_load_from_cache(repo, "config.json", revision=revision, cache_dir=_cache_dir())
+    except ValueError:  # a name the Hub cannot have
         return None
-    folder = Path(found)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
     try:
         weight_files(folder)
     except BadModel:
         return None  # an earlier download was cut short
-    whole = (folder / "config.json").is_file() and any((folder / name).is_file() for name in TOKENIZER_FILES)
-    return folder if whole else None
+    return folder if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
 
 
 def _fetch(repo: str, revision: str | None, progress: Progress) -> tuple[Path, str]:
@@ -81,7 +82,6 @@ def _fetch(repo: str, revision: str | None, progress: Progress) -> tuple[Path, s
     except Exception as error:  # whatever the network and its libraries raise
         raise HubUnavailable(f"The Hub did not answer for {named} ({short(error)}).") from error
     files = {entry.rfilename: entry for entry in info.siblings or ()}
-    commit = info.sha or revision or "main"
     if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
         raise BadModel(f"{named} has no config.json and safetensors on the Hub: only safetensors and GGUF are loaded.")
     progress(f"Downloading {repo}", None)
@@ -89,7 +89,7 @@ def _fetch(repo: str, revision: str | None, progress: Progress) -> tuple[Path, s
         folder = Path(
             snapshot_download(
                 repo,
-                revision=commit,
+                revision=revision,
                 allow_patterns=ALLOWED,
                 ignore_patterns=["*/*"],  # other formats and training states lie in folders
                 cache_dir=_cache_dir(),
@@ -103,7 +103,7 @@ def _fetch(repo: str, revision: str | None, progress: Progress) -> tuple[Path, s
         path = folder / name
         if entry.lfs and path.is_file() and sha256(path) != entry.lfs.sha256:
             raise BadModel(f"{name} of {named} arrived damaged (not the SHA-256 of the Hub): remove it and try again.")
-    return folder, commit
+    return folder, folder.name
 
 
 def _cache_dir() -> str | None:

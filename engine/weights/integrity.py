@@ -153,11 +153,23 @@ def _weight_map(folder: Path) -> dict[str, Any]:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
+    """Whether no value is infinite or NaN, told by the exponent bits.
+
+    In numpy, on one thread: torch's parallel reductions took 2 s for 540 MB when other programs kept the cores busy,
+    this takes 0.2 s, and numpy has no bfloat16 to do it another way.
+    """
     import torch
 
     if not tensor.numel() or not tensor.is_floating_point():
         return True
     if tensor.element_size() == 1:
-        tensor = tensor.float()  # torch has no minimum of 8-bit floats
-    low, high = torch.aminmax(tensor)  # one pass; NaN goes through
-    return bool(torch.isfinite(low) and torch.isfinite(high))
+        tensor = tensor.float()  # 8-bit floats differ in what they call infinite
+    exponents = {
+        torch.float64: (torch.int64, 0x7FF0_0000_0000_0000),
+        torch.float32: (torch.int32, 0x7F80_0000),
+        torch.bfloat16: (torch.int16, 0x7F80),
+        torch.float16: (torch.int16, 0x7C00),
+    }
+    integer, mask = exponents[tensor.dtype]
+    bits = tensor.view(integer).numpy()
+    return bool((bits & mask).max() != mask)
