@@ -1,6 +1,7 @@
 """Fixtures for every test: tiny models, a tiny IMDB folder, and a cache of their own.
 
-Tests never touch the user's cache, except those marked `model`, which need the real default model.
+Tests never touch the user's cache, except that those marked `model` need the real default model, and that compiled
+kernels are kept there: compiling them anew in each run would take longer than all the tests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.weights.cache import cache_root
 from tests.tiny import make_tiny_model
 
 _USER_CACHE = os.environ.get("BRISK_CACHE")  # as it was before the tests: where `model` tests look
@@ -18,8 +20,8 @@ _PRAISE = ("great", "wonderful", "moving", "funny", "superb", "clever", "charmin
 _BLAME = ("terrible", "boring", "awful", "clumsy", "dull", "lifeless", "silly", "painful")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "model: needs the real default model (converted once into the user's cache)")
+def pytest_configure() -> None:
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "kernels"))  # before any test imports the kernels
 
 
 @pytest.fixture(scope="session", autouse=True)
