@@ -1,12 +1,14 @@
 """The operators: each fast one beside its slow twin. Importing this package settles how Numba runs here.
 
-Compiled code is cached on disk under a name made from the kernels' own source, because Numba notices a change only
-in the file of the function it cached, not in the functions that one calls.
+Compiled code is cached on disk (in `NUMBA_CACHE_DIR` where that is set, else beside the models) under a name made from
+the kernels' own source, because Numba notices a change only in the file of the function it cached, not in the functions
+that one calls.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numba
@@ -18,7 +20,8 @@ def _settle() -> None:
     digest = hashlib.sha256(source + numba.__version__.encode()).hexdigest()[:16]
     from engine.weights.cache import cache_root
 
-    config.CACHE_DIR = str(cache_root() / "kernels" / digest)
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    config.CACHE_DIR = str((Path(named) if named else cache_root() / "kernels") / digest)
     # The step needs all its threads at once: OpenMP promises a team, TBB only tasks.
     config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
