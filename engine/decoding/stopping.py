@@ -1,4 +1,8 @@
-"""Stop strings in a stream: the text before one is shown, a possible beginning of one is held back."""
+"""Stop strings in a stream: the text before one is shown, a possible beginning of one is held back.
+
+The stop string that is complete first counts (of several that end together, the longest): so the text shown does not
+depend on how it was cut into pieces.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,11 @@ class StopStrings:
         if self.hit or not self._stop:
             return "" if self.hit else text
         self._held += text
-        found = [at for at in (self._held.find(s) for s in self._stop) if at >= 0]
+        found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
         if found:
             self.hit = True
-            shown, self._held = self._held[: min(found)], ""
+            _, start = min(found)
+            shown, self._held = self._held[:start], ""
             return shown
         # The longest end of the text that begins a stop string must wait for what follows.
         wait = max(
