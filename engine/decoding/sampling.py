@@ -56,20 +56,21 @@ class Sampler:
         raw = logits
         if made < p.min_tokens:
             logits = logits.copy()
-            logits[self._eos] = -np.inf
+            logits[self._eos[self._eos < len(logits)]] = -np.inf  # a tokenizer may know more ids than the model
         if p.repetition_penalty != 1:
             logits = logits.copy() if logits is raw else logits
             old = logits[seen]
             logits[seen] = np.where(
                 old > 0, old / np.float32(p.repetition_penalty), old * np.float32(p.repetition_penalty)
             )
-        token = int(logits.argmax()) if p.temperature == 0 else self._draw(logits / np.float32(p.temperature))
+        token = int(logits.argmax()) if p.temperature == 0 else self._draw(heated(logits, p.temperature))
         if p.logprobs is None:
             return Choice(token)
         logprobs = log_softmax(raw)
         top: tuple[tuple[int, float], ...] = ()
         if p.logprobs:
-            best = np.argpartition(-logprobs, p.logprobs - 1)[: p.logprobs]
+            count = min(p.logprobs, len(logprobs))
+            best = np.argpartition(-logprobs, count - 1)[:count]
             best = best[np.lexsort((best, -logprobs[best]))]
             top = tuple((int(i), float(logprobs[i])) for i in best)
         return Choice(token, float(logprobs[token]), top)
@@ -79,6 +80,11 @@ class Sampler:
         cumulative = probabilities.cumsum(dtype=np.float64)
         at = int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right"))
         return int(ids[min(at, len(ids) - 1)])
+
+
+def heated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """logits f32 [V] / temperature, shifted so that the largest is 0: however cold, none overflows."""
+    return (logits - logits.max()) / max(np.float32(temperature), np.finfo(np.float32).tiny)
 
 
 def keep(logits: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.ndarray]:
