@@ -65,6 +65,7 @@ class Scheduler:
         with self._wake:
             if self._closed:
                 raise Closed
+            sequence.accepted = time.perf_counter()
             self._waiting.append(sequence)
             self._wake.notify()
 
@@ -79,7 +80,7 @@ class Scheduler:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # an interrupted caller: a job that has not begun is dropped
+            future.cancel()  # an interrupted caller: the job is dropped before its next step
             raise
 
     def cancel(self, sequence: Sequence) -> None:
@@ -99,22 +100,25 @@ class Scheduler:
     # ---- the scheduler's thread
 
     def _loop(self) -> None:
-        self._on_start()
-        while True:
+        try:
+            self._on_start()
+            while True:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._closed or self._waiting or self._running or self._jobs)
+                    if self._closed:
+                        break
+                    self._schedule()
+                self._prefill()
+                self._decode()
+                self._finish()
+                self._advance_job()
+        finally:  # whatever ends this thread, nobody may wait for it for ever
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._waiting or self._running or self._jobs)
-                if self._closed:
-                    break
-                self._schedule()
-            self._prefill()
-            self._decode()
-            self._finish()
-            self._advance_job()
-        for sequence in itertools.chain(self._running, self._waiting):
-            sequence.fail(Closed())
-        for _, future in self._jobs:
-            if not future.done():
-                future.set_exception(Closed())
+                self._closed = True
+            for sequence in itertools.chain(self._running, self._waiting):
+                sequence.fail(Closed())
+            for _, future in self._jobs:
+                _settle(future, None, Closed())
 
     def _schedule(self) -> None:
         """Admit in order of arrival while slots are free; drop those cancelled before they began."""

@@ -35,7 +35,7 @@ class Sequence:
         self._seen = np.unique(np.asarray(prompt, np.int64))
         self._text = tokenizer.stream()
         self._stop = StopStrings(params.stop)
-        self._accepted = time.perf_counter()
+        self.accepted = time.perf_counter()  # when the scheduler took it: a stream may be begun long after it was asked
         self._first = self._last = 0.0
         self.prefill_s = 0.0
         self.finish_reason: FinishReason | None = None
@@ -84,7 +84,7 @@ class Sequence:
         return Timing(
             prompt_tokens=self.prompt_tokens,
             new_tokens=made,
-            ttft_s=self._first - self._accepted,
+            ttft_s=self._first - self.accepted,
             prefill_tokens_per_s=self.prompt_tokens / self.prefill_s if self.prefill_s else 0.0,
             decode_tokens_per_s=(made - 1) / decode_s if made > 1 and decode_s > 0 else 0.0,
             finish_reason=self.finish_reason,
