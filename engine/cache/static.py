@@ -25,25 +25,6 @@ class StaticCache:
     ) -> None:
         shape = (layers, slots, kv_heads, context, head_dim)
         self.keys, self.values = _zeros(shape, dtype, device), _zeros(shape, dtype, device)
-        self._free = list(range(slots - 1, -1, -1))
-
-    @property
-    def free(self) -> int:
-        """Slots not in use."""
-        return len(self._free)
-
-    @property
-    def bytes_per_token(self) -> int:
-        layers, _, heads, _, size = self.keys.shape
-        return 2 * layers * heads * size * self.keys.element_size()
-
-    def take(self) -> int:
-        """A slot of one's own until it is given back; its old contents are never read again."""
-        return self._free.pop()
-
-    def give_back(self, slot: int) -> None:
-        assert slot not in self._free, slot
-        self._free.append(slot)
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Let `target` begin with the first `tokens` positions of `source`."""
