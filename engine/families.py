@@ -88,6 +88,13 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+ROPE_SCALING: dict[str, tuple[str, ...]] = {  # and the numbers each needs
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+
+
 @dataclass(frozen=True)
 class Architecture:
     """The sizes of one model. `context` is the longest text it may be run on."""
@@ -129,8 +136,23 @@ def describe(config: Mapping[str, Any]) -> Architecture:
             raise Unfit(f"its config.json has no '{names[0]}'")
         return default
 
-    heads = int(read("num_attention_heads", "n_head"))
-    hidden = int(read("hidden_size", "n_embd"))
+    def size(*names: str, default: int | None = None) -> int:
+        value = read(*names, default=default)
+        if not isinstance(value, int) or value < 1:
+            raise Unfit(f"its config.json gives '{names[0]}' as {value!r}")
+        return value
+
+    def number(name: str, value: Any) -> float:
+        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise Unfit(f"its config.json gives '{name}' as {value!r}")
+        return float(value)
+
+    heads = size("num_attention_heads", "n_head")
+    kv_heads = size("num_key_value_heads", default=heads)
+    hidden = size("hidden_size", "n_embd")
+    head_dim = size("head_dim", default=hidden // heads)
+    if heads % kv_heads or head_dim % 2:
+        raise Unfit(f"its {heads} heads of {head_dim} over {kv_heads} key/value heads do not divide evenly")
     activation = str(read("hidden_act", "activation_function"))
     gelu = activation in ("gelu_new", "gelu_pytorch_tanh")
     if activation != "silu" and not gelu:
@@ -138,7 +160,7 @@ def describe(config: Mapping[str, Any]) -> Architecture:
     if config.get("scale_attn_by_inverse_layer_idx") or config.get("scale_attn_weights") is False:
         raise Unfit("it scales its attention in an uncommon way")
 
-    context = int(read("max_position_embeddings", "n_positions"))
+    context = size("max_position_embeddings", "n_positions")
     notes: tuple[str, ...] = ()
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     if window and int(window) < context:
@@ -148,26 +170,28 @@ def describe(config: Mapping[str, Any]) -> Architecture:
     rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
     scaling = {k: v for k, v in rope.items() if k != "rope_theta"}
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
-    if rope_type not in ("default", "linear", "llama3"):
-        raise Unfit(f"its rotary scaling '{rope_type}' is not default, linear or llama3")
+    if rope_type not in ROPE_SCALING:
+        raise Unfit(f"its rotary scaling '{rope_type}' is not {', '.join(ROPE_SCALING)}")
+    for name in ROPE_SCALING[rope_type]:
+        number(name, scaling.get(name))
     if float(config.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1) != 1:
         raise Unfit("it rotates only a part of each head")
 
     return Architecture(
         name=kind,
         family=family,
-        layers=int(read("num_hidden_layers", "n_layer")),
+        layers=size("num_hidden_layers", "n_layer"),
         hidden=hidden,
         heads=heads,
-        kv_heads=int(read("num_key_value_heads", default=heads)),
-        head_dim=int(read("head_dim", default=hidden // heads)),
-        feed_forward=int(read("intermediate_size", "n_inner", default=4 * hidden)),
-        vocabulary=int(read("vocab_size")),
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        feed_forward=size("intermediate_size", "n_inner", default=4 * hidden),
+        vocabulary=size("vocab_size"),
         context=context,
-        eps=float(read("rms_norm_eps", "layer_norm_epsilon")),
+        eps=number("rms_norm_eps", read("rms_norm_eps", "layer_norm_epsilon")),
         gelu=gelu,
         tied=bool(config.get("tie_word_embeddings", kind == "gpt2")),
-        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
+        rope_theta=number("rope_theta", rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
         rope_scaling=tuple(sorted(scaling.items())) if rope_type != "default" else (),
         notes=notes,
     )

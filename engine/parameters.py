@@ -79,7 +79,8 @@ def quantize_rows(weight: Tensor, work: Tensor | None = None) -> tuple[Tensor, T
 
 
 def expected_shapes(arch: Architecture, state: State) -> dict[str, tuple[int, ...]]:
-    """The matrices and norms this architecture must find in `state`, by the names used there."""
+    """The tensors this architecture must find in `state`, by the names used there: matrices, norms, and the biases of
+    a part in every layer and matrix of it once one has them."""
     names, a = arch.family.names, arch
     prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
     attended, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
@@ -90,7 +91,7 @@ def expected_shapes(arch: Architecture, state: State) -> dict[str, tuple[int, ..
     }
     if names.positions:
         shapes[names.positions] = (a.context, a.hidden)
-    if not a.tied and f"{names.head}.weight" in state:
+    if not a.tied or f"{names.head}.weight" in state:
         shapes[names.head] = (a.vocabulary, a.hidden)
 
     def matrix(rows: int, columns: int) -> tuple[int, int]:
@@ -106,7 +107,14 @@ def expected_shapes(arch: Architecture, state: State) -> dict[str, tuple[int, ..
         shapes[names.down.format(i)] = matrix(a.hidden, a.feed_forward)
         if names.q_norm:
             shapes[names.q_norm.format(i)] = shapes[names.k_norm.format(i)] = (a.head_dim,)
-    return {(key if key == names.head else prefix + key) + ".weight": shape for key, shape in shapes.items()}
+    expected = {(key if key == names.head else prefix + key) + ".weight": shape for key, shape in shapes.items()}
+    for part in ((names.norm1,), names.qkv, (names.out,), (names.norm2,), names.up, (names.down,), (names.norm,)):
+        keys = [prefix + name.format(i) for name in part for i in range(a.layers)]
+        # Families with LayerNorm have biases everywhere; of the others, some models have some.
+        if a.family.layer_norm or any(f"{key}.bias" in state for key in keys):
+            outputs = -1 if a.family.transposed else 0
+            expected |= {f"{key}.bias": (expected[f"{key}.weight"][outputs],) for key in keys}
+    return expected
 
 
 def build(
@@ -185,7 +193,10 @@ def build(
 
     embed = table(names.embed)
     progress(0.2)
-    head = embed if arch.tied or find(names.head) is None else table(names.head)
+    own = find(names.head)
+    # A head that differs from the embedding is its own, whatever config.json says: so Transformers has it.
+    tied = own is None or (arch.tied and torch.equal(own, weight_of(names.embed).to(own.dtype)))
+    head = embed if tied else table(names.head)
     qkv, out = stack(names.qkv), stack((names.out,))
     progress(0.5)
     up = stack(names.up)
