@@ -14,6 +14,7 @@ Backend = Literal["auto", "native", "transformers"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_STOP_STRINGS = 16
+MAX_BATCH = 256  # each sequence has its place in the cache, whether it is used or not
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,10 @@ class EngineConfig:
             raise BadRequest(f"Backend '{self.backend}' is unknown: choose one of {', '.join(get_args(Backend))}.")
         if self.threads < 0 or self.threads > 256:
             raise BadRequest(f"threads is {self.threads}: give 0 (automatic) to 256.")
-        if self.max_context < 0 or self.max_batch < 1:
-            raise BadRequest("max_context must be 0 (the model's own) or more, and max_batch at least 1.")
+        if self.max_context < 0:
+            raise BadRequest(f"max_context is {self.max_context}: give 0 (the model's own) or more.")
+        if not 1 <= self.max_batch <= MAX_BATCH:
+            raise BadRequest(f"max_batch is {self.max_batch}: give 1 to {MAX_BATCH}.")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ Prompt = str | Sequence[int]
 OnProgress = Callable[[str, float | None], None]
 
 _shared: dict[EngineConfig, Engine] = {}
-_loading = threading.Lock()
+_loading: dict[EngineConfig, threading.Lock] = {}  # one a config: loading one engine must not hold up another's close
+_guard = threading.Lock()  # of the two tables
 
 
 class Engine:
@@ -59,12 +60,18 @@ class Engine:
 
     def __new__(cls, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> Engine:
         config = config or EngineConfig()
-        with _loading:
-            if config not in _shared:
-                engine = super().__new__(cls)
-                engine._load(config, on_progress or (lambda message, share: None))
+        with _guard:
+            loading = _loading.setdefault(config, threading.Lock())
+        with loading:
+            with _guard:
+                shared = _shared.get(config)
+            if shared is not None:
+                return shared
+            engine = super().__new__(cls)
+            engine._load(config, on_progress or (lambda message, share: None))
+            with _guard:
                 _shared[config] = engine
-            return _shared[config]
+            return engine
 
     def _load(self, config: EngineConfig, on_progress: OnProgress) -> None:
         from engine.loading import load
@@ -72,16 +79,16 @@ class Engine:
         began = time.perf_counter()
         loaded = load(config, on_progress)
         self.config, self.tokenizer, self._backend = config, loaded.tokenizer, loaded.backend
-        self._job_slot = config.max_batch
+        self._job_slot, self._vocabulary = config.max_batch, loaded.backend.vocabulary
         self._scheduler = Scheduler(loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread)
         try:
             on_progress("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
             self._run(loaded.backend.warm)
-        except BaseException:
+            self.info = loaded.info(time.perf_counter() - began)
+            on_progress("Ready", 1.0)
+        except BaseException:  # a progress callback may raise to give up
             self._scheduler.close()
             raise
-        self.info = loaded.info(time.perf_counter() - began)
-        on_progress("Ready", 1.0)
         log.info("loaded %s: %s", self.info.model, self.info.source)
 
     @property
@@ -91,7 +98,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop and free the engine; requests under way end with an error."""
-        with _loading:
+        with _guard:
             if _shared.get(self.config) is self:
                 del _shared[self.config]
         self._scheduler.close()
@@ -118,7 +125,8 @@ class Engine:
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Token]:
         """Tokens as they come, each with the timing so far. Closing the iterator stops the work within one step."""
-        return self._stream(self._request(prompt, params))
+        sequence = self._request(prompt, params)  # a bad request raises here, not at the first token
+        return self._stream(sequence)
 
     def _stream(self, sequence: Running) -> Generator[Token, None, None]:
         self._scheduler.submit(sequence)
@@ -135,7 +143,7 @@ class Engine:
         Prompt and choice are tokenized apart: begin a choice with a space where the text would have one.
         """
         self._need("causal", "seq2seq")
-        tokens = [self._ids(choice, "choice") for choice in choices]
+        tokens = [self._ids(choice, "choice") for choice in self._many(choices)]
         if not tokens:
             raise BadRequest("There are no choices to score: give at least one.")
         longest = max(map(len, tokens))
@@ -156,17 +164,20 @@ class Engine:
         An answer ends where the model would say end-of-text or the first token of `end`.
         """
         self._need("causal", "seq2seq")
-        ids = self._fit(self._ids(prompt), max_tokens)
+        if top_k < 1 or max_tokens < 1:
+            raise BadRequest(f"top_k is {top_k} and max_tokens {max_tokens}: give 1 or more of each.")
         if not len(allowed):
             raise BadRequest("There is no text to take an answer from: give a context.")
-        ends = {self._ids(end, "end")[0], *self.tokenizer.eos_ids}
-        return self._scheduler.run(self._search(ids, list(allowed), ends, top_k, max_tokens))
+        ids = self._fit(self._ids(prompt), max_tokens)
+        context = self._ids(allowed, "context")
+        ends = {self._ids(end, "end")[0], *(token for token in self.tokenizer.eos_ids if token < self._vocabulary)}
+        return self._scheduler.run(self._search(ids, context, ends, top_k, max_tokens))
 
     def embed(
         self, texts: Prompt | Sequence[Prompt], layer: int = -1, pooling: Literal["mean", "last"] = "mean"
     ) -> np.ndarray:
         """Pooled hidden states, f32 [n, D]. `layer` counts as Transformers' hidden_states do: 0 is the embedding, k
-        stops after k layers and costs only those, -1 is after all and the last norm."""
+        stops after k layers and costs only those, the last (or -1) is after all and the last norm."""
         self._need("causal")
         if not -1 <= layer <= self.info.layers:
             raise BadRequest(f"Layer {layer} does not exist: give 0 to {self.info.layers}, or -1 for the last.")
@@ -276,8 +287,8 @@ class Engine:
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
         if not ids:
             raise BadRequest(f"The {what} is empty: give some text.")
-        if min(ids) < 0 or max(ids) >= self._backend.vocabulary:
-            raise BadRequest(f"A token id of the {what} is outside 0 to {self._backend.vocabulary - 1}.")
+        if min(ids) < 0 or max(ids) >= self._vocabulary:
+            raise BadRequest(f"A token id of the {what} is outside 0 to {self._vocabulary - 1}.")
         return ids
 
     def _fit(self, ids: list[int], room: int) -> list[int]:

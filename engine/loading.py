@@ -41,7 +41,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        float(torch.zeros(1, device=device))  # read back: "meta" can be named, but holds no numbers
     except (RuntimeError, AssertionError) as error:
         raise BadRequest(f"Device '{name}' cannot be used here: choose auto or cpu.") from error
     return device

@@ -41,7 +41,7 @@ class Backend(Protocol):
         ...
 
     def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
-        """Residual stream f32 [T, D] after `layer` layers; -1 is after all, through the last norm."""
+        """Residual stream f32 [T, D] after `layer` layers; after all (or -1) it has gone through the last norm."""
         ...
 
     def warm(self) -> None:

@@ -115,5 +115,6 @@ class NativeBackend:
 
     def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
         layers = self.arch.layers if layer == -1 else layer
+        final = layers == self.arch.layers  # the last entry of Transformers' hidden_states is normed too
         segment = [Segment(slot, 0, len(tokens))]
-        return self._decoder.hidden(self._ids(tokens), segment, layers, final=layer == -1).float().cpu().numpy()
+        return self._decoder.hidden(self._ids(tokens), segment, layers, final=final).float().cpu().numpy()
