@@ -23,6 +23,7 @@ T = TypeVar("T")
 # Every event that runs the engine carries both. The engine batches what runs together; more requests wait in the queue.
 ENGINE_EVENTS = 4
 ENGINE_QUEUE = "engine"
+KEYS = '<p class="brisk-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</p>'
 API_SILENCE_S = 1.0  # a request over HTTP that takes longer says so, which also lets it be cancelled
 
 
@@ -91,9 +92,9 @@ def page(intro: str) -> Iterator[None]:
 
 
 def buttons(task: str, run: str) -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Run, Stop, Clear in a row; `task` makes their ids."""
+    """Run, Stop, Clear in a row, with the keys that press them; `task` makes their ids."""
     with gr.Row(elem_classes=["brisk-buttons"]):
-        return (
+        row = (
             gr.Button(run, variant="primary", elem_id=f"{task}-run", elem_classes=["brisk-run"], min_width=120),
             gr.Button(
                 "Stop", variant="stop", elem_id=f"{task}-stop", elem_classes=["brisk-stop"], min_width=72,
@@ -101,6 +102,8 @@ def buttons(task: str, run: str) -> tuple[gr.Button, gr.Button, gr.Button]:
             ),
             gr.Button("Clear", elem_id=f"{task}-clear", elem_classes=["brisk-clear"], min_width=72),
         )  # fmt: skip
+    gr.HTML(KEYS)
+    return row
 
 
 def line(task: str) -> gr.HTML:
@@ -159,7 +162,7 @@ def wire(
         [chooser, ticket],
         [*inputs, ticket],
         cancels=[run],
-        queue=False,
+        concurrency_limit=None,  # in the queue all the same: the change of a State is told only from there
         show_progress="hidden",
         api_visibility="private",
     )
@@ -251,7 +254,8 @@ def endpoint(holder: EngineHolder, task: str, name: str, function: Callable[...,
     assert root is not None, "an endpoint is made inside Blocks"
     event = root.fns[published["id"]]
     for block, label in zip([*event.inputs, *event.outputs], [*signature.parameters, "result"], strict=True):
-        block.label = label.replace("_", " ")
+        if isinstance(block, gr.components.Component):
+            block.label = label.replace("_", " ")
 
 
 def number(value: Any, name: str, kind: type[int] | type[float]) -> Any:

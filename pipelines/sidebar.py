@@ -72,7 +72,6 @@ def build(holder: EngineHolder, config: EngineConfig) -> None:
         )  # fmt: skip
         kv_cache = gr.Checkbox(config.kv_cache, label="KV cache", elem_id="engine-kv-cache")
         load = gr.Button("Load", variant="secondary", elem_id="engine-load")
-        gr.HTML('<p class="brisk-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</p>')
     clock = gr.Timer(LOOK_S)
 
     def look() -> tuple[str, gr.Timer]:

@@ -6,6 +6,7 @@ import gradio as gr
 
 SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
+ACCENT, ACCENT_ON_DARK = "#0f5c4d", "#2bb697"  # both over 4.5:1 on their grounds
 
 
 def theme() -> gr.themes.Base:
@@ -20,49 +21,84 @@ def theme() -> gr.themes.Base:
     ).set(
         body_background_fill="*neutral_50",
         body_background_fill_dark="*neutral_950",
-        button_primary_background_fill="#0f5c4d",
+        block_title_text_weight="600",
+        block_title_text_size="*text_sm",
+        block_label_text_weight="600",
+        block_label_text_size="*text_sm",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        button_large_padding="8px 16px",
+        button_large_text_size="*text_md",
+        button_primary_background_fill=ACCENT,
         button_primary_background_fill_hover="#0b4a3e",
         button_primary_background_fill_dark="#12705e",
-        button_primary_background_fill_hover_dark="#0f5c4d",
+        button_primary_background_fill_hover_dark=ACCENT,
+        button_primary_border_color="transparent",
+        button_primary_border_color_dark="transparent",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
-        slider_color="#0f5c4d",
-        slider_color_dark="#1f9d84",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_600",
+        button_cancel_border_color="*neutral_300",
+        button_cancel_border_color_dark="*neutral_600",
+        checkbox_background_color_selected=ACCENT,
+        checkbox_background_color_selected_dark="#12705e",
+        checkbox_border_color_selected=ACCENT,
+        checkbox_border_color_selected_dark="#12705e",
+        checkbox_label_border_width="1px",
+        checkbox_label_padding="6px 10px",
+        slider_color=ACCENT,
+        slider_color_dark=ACCENT_ON_DARK,
+        stat_background_fill=ACCENT,
+        stat_background_fill_dark=ACCENT_ON_DARK,
     )
 
 
 CSS = """
 .gradio-container { max-width: 1400px !important; }
-.brisk-title h1 { font-size: 1.5rem; font-weight: 650; margin: 0; letter-spacing: -0.01em; }
-.brisk-title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
-.brisk-intro { margin: 4px 0 0; color: var(--body-text-color-subdued); }
+.brisk-title h1 { font-size: 1.375rem !important; font-weight: 650; margin: 0 !important; letter-spacing: -.01em; }
+.brisk-title p, .brisk-intro { margin: 2px 0 0 !important; color: var(--body-text-color-subdued); }
+.brisk-side { font-size: 1rem !important; font-weight: 600; margin: 6px 0 0 !important; }
+.tab-container button.selected { color: var(--body-text-color); font-weight: 600; }
+.tab-container button.selected::after { background: ACCENT; }
+.tabitem { padding: 12px 0 0 !important; }
+.tabitem > .column, .brisk-page { gap: 14px; }
+.brisk-page .column { gap: 10px; }
+.brisk-buttons { gap: 8px; }
 .brisk-line { font-size: .875rem; line-height: 1.5; color: var(--body-text-color-subdued);
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .brisk-line b { color: var(--body-text-color); font-weight: 600; margin-right: .35em; }
-.brisk-line p { margin: 4px 0 0; }
+.brisk-line p { margin: 4px 0 0 !important; }
 .brisk-line.busy b::before { content: ""; display: inline-block; width: .55em; height: .55em; margin-right: .5em;
-  border-radius: 50%; background: #0f5c4d; animation: brisk-pulse 1.2s ease-in-out infinite; }
-.dark .brisk-line.busy b::before { background: #34d1b2; }
+  border-radius: 50%; background: ACCENT; animation: brisk-pulse 1.2s ease-in-out infinite; }
+.dark .brisk-line.busy b::before { background: LIGHT; }
 @keyframes brisk-pulse { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { .brisk-line.busy b::before { animation: none; } }
 .brisk-line-place { min-height: 3em; }
 .brisk-output textarea:disabled { color: var(--body-text-color); -webkit-text-fill-color: var(--body-text-color);
   opacity: 1; }
 .brisk-copy { align-self: flex-end; flex-grow: 0 !important; width: auto; }
+.brisk-mark .token-container, .brisk-mark .text { word-break: normal !important; overflow-wrap: anywhere; }
+.brisk-mark .textfield { max-height: 320px; overflow-y: auto; }
+.brisk-table td, .brisk-table th { font-family: var(--font) !important; }
+.brisk-table .cell-menu-button { display: none; }
+.brisk-bars .text, .brisk-bars .confidence { font-family: var(--font); overflow-wrap: anywhere; }
+.brisk-bars .output-class { font-size: 1.375rem; padding: 20px 12px 12px; overflow-wrap: anywhere; }
 .brisk-engine dl { display: grid; grid-template-columns: auto 1fr; gap: 2px 12px; margin: 8px 0 0;
-  font-size: .875rem; }
+  font-size: .8125rem; }
 .brisk-engine dt { color: var(--body-text-color-subdued); }
 .brisk-engine dd { margin: 0; overflow-wrap: anywhere; }
 .brisk-engine .state { font-weight: 600; overflow-wrap: anywhere; }
-.brisk-engine .note { font-size: .875rem; color: var(--body-text-color-subdued); margin: 8px 0 0;
+.brisk-engine .note, .brisk-engine .error { font-size: .8125rem; line-height: 1.45; margin: 8px 0 0 !important;
   overflow-wrap: anywhere; }
-.brisk-engine .error { color: #b42318; font-size: .875rem; margin: 8px 0 0; overflow-wrap: anywhere; }
+.brisk-engine .note { color: var(--body-text-color-subdued); }
+.brisk-engine .error { color: #b42318; }
 .dark .brisk-engine .error { color: #ff9c91; }
-.brisk-engine progress { width: 100%; height: 6px; accent-color: #0f5c4d; }
-.brisk-keys { font-size: .8125rem; color: var(--body-text-color-subdued); }
+.brisk-engine progress { width: 100%; height: 6px; accent-color: ACCENT; }
+.brisk-keys { font-size: .8125rem; color: var(--body-text-color-subdued); margin: 0 !important; }
 .brisk-keys kbd { font-family: var(--font-mono); font-size: .95em; border: 1px solid var(--border-color-primary);
   border-radius: 4px; padding: 0 4px; }
-"""
+""".replace("ACCENT", ACCENT).replace("LIGHT", ACCENT_ON_DARK)
 
 # Ctrl/Cmd+Enter runs the tab in view and Esc stops it; Esc keeps closing an open list first.
 JS = """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import expit, logsumexp, softmax
 
 from engine.errors import BadRequest
 from engine.results import Timing
@@ -42,8 +42,9 @@ class ClassificationPipeline:
     - One of many (the default): scores sum to 1. Raw, a label of several tokens is judged by its mean log-probability
       a token, for a longer one would otherwise always lose. Calibrated (Zhao et al. 2021), by its whole
       log-probability less the one it has after content-free inputs: its length weighs on both and cancels out.
-    - `multi_label`: each label against its negation ("sports" / "not sports"), each score 0 to 1 on its own;
-      calibrated in the same way, with the pair as the labels.
+    - `multi_label`: each label on its own, p / (p + p_cf), where p is its probability after the text and p_cf its mean
+      probability after the content-free inputs: above 0.5, the text made it likelier. A label's negation ("not
+      sports") and a yes/no question were tried first and ordered texts at chance or little better with a small model.
 
     A sequence-classification model (kind "classification") gives its own labels instead.
 
@@ -68,7 +69,8 @@ class ClassificationPipeline:
     ) -> ClassificationResult:
         """The labels with their scores, the highest first.
 
-        A text over the window is shortened to its head and tail, and `info.shortened` says by how much.
+        A text over the window is shortened to its head and tail, and `info.shortened` says by how much. Labels judged
+        one by one are always compared with the content-free inputs, so `calibrate` changes nothing for them.
 
         Raises
         ------
@@ -88,8 +90,7 @@ class ClassificationPipeline:
         """Raw and calibrated probabilities from the same forward pass. Parameters and errors as for the call."""
         text = check_text(text)
         names = _checked(labels, multi_label)
-        pairs = [_choices([name], negated=True) for name in names] if multi_label else [_choices(names, negated=False)]
-        choices = tuple(dict.fromkeys(choice for group in pairs for choice in group))
+        choices = tuple(templates.CHOICE.format(label=name) for name in names)
         tokenizer = self.engine.tokenizer
         encoded = [tokenizer.encode(choice, add_bos=False) for choice in choices]
         beside = len(tokenizer.encode(templates.TEMPLATE.format(text=""))) + 2  # two seams may split anew
@@ -98,14 +99,13 @@ class ClassificationPipeline:
         logprobs, timing = self._score(short, encoded)
         prior = self._prior(choices, encoded)  # [content-free inputs, choices]
         lengths = np.array([len(ids) for ids in encoded])
-        raw, calibrated = [], []
-        for group in pairs:
-            at = [choices.index(choice) for choice in group]
-            fair = softmax(logprobs[at] / lengths[at])
-            fixed = _calibrated(logprobs[at], prior[:, at])
-            raw += [fair[0]] if multi_label else list(fair)
-            calibrated += [fixed[0]] if multi_label else list(fixed)
-        return Judgement(np.array(raw), np.array(calibrated), run_info(self.engine, timing, shortened))
+        if multi_label:
+            raw = calibrated = expit(logprobs - _log_mean(prior))
+        else:
+            raw = softmax(logprobs / lengths)
+            shares = prior - logsumexp(prior, axis=1, keepdims=True)
+            calibrated = softmax(logprobs - _log_mean(shares))
+        return Judgement(raw, calibrated, run_info(self.engine, timing, shortened))
 
     def _score(self, text: str, choices: Sequence[Sequence[int]]) -> tuple[np.ndarray, Timing]:
         prompt = self.engine.tokenizer.encode(templates.TEMPLATE.format(text=text))
@@ -147,16 +147,9 @@ class ClassificationPipeline:
 MAX_PRIORS = 256  # label lists whose calibration is remembered
 
 
-def _calibrated(logprobs: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """softmax(log p - log p_cf), f64 [labels]; p_cf is the mean of the labels' shares over content-free inputs."""
-    shares = prior - logsumexp(prior, axis=1, keepdims=True)
-    log_p_cf = logsumexp(shares, axis=0) - np.log(len(prior))
-    return softmax(logprobs - log_p_cf)
-
-
-def _choices(labels: Sequence[str], *, negated: bool) -> list[str]:
-    plain = [templates.CHOICE.format(label=label) for label in labels]
-    return plain + [templates.NEGATION.format(label=label) for label in labels] if negated else plain
+def _log_mean(logprobs: np.ndarray) -> np.ndarray:
+    """Log of the mean probability over content-free inputs: f64 [inputs, choices] -> [choices]."""
+    return logsumexp(logprobs, axis=0) - np.log(len(logprobs))
 
 
 def _sorted(scored: list[tuple[str, float]]) -> list[LabelScore]:

@@ -96,11 +96,13 @@ def build(holder: EngineHolder) -> None:
                 DEFAULT_LABELS, label="Labels, with commas between them", max_lines=2, elem_id=f"{TASK}-labels"
             )
             with gr.Row():
-                multi = gr.Checkbox(False, label="Judge each label on its own", min_width=140)
+                multi = gr.Checkbox(False, label="Judge each label on its own", scale=2, min_width=200)
                 calibrate = gr.Checkbox(True, label="Calibrate", min_width=100)
             run, stop, clear = screen.buttons(TASK, "Classify")
         with gr.Column(scale=1, min_width=300):
-            chart = gr.Label(label="Labels", num_top_classes=SHOWN, elem_id=f"{TASK}-result")
+            chart = gr.Label(
+                label="Scores", num_top_classes=SHOWN, elem_id=f"{TASK}-result", elem_classes=["brisk-bars"]
+            )
             line = screen.line(TASK)
     row = Buttons(run, stop, clear, line)
     screen.wire(holder, TASK, row, [text, labels, multi, calibrate], [chart], start, show, EXAMPLES)

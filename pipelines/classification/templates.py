@@ -1,7 +1,7 @@
 """The words that turn classification into continuation, as data.
 
-Chosen on two seeded samples of 150 IMDB train reviews, never on test, among 40 wordings: raw continuations order the
-reviews far better than questions to the chat model do, and this one works as it is for topics, moods and kinds of text.
+Chosen on seeded samples of IMDB train reviews, never on test, among 40 wordings: raw continuations order the reviews far
+better than questions to the chat model do, and this one works as it is for topics, moods and kinds of text.
 `python -m pipelines.evaluation --task classification --split train` measures it again.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 # The text stands first: the tasks on one text then share its prefill.
 TEMPLATE = "{text}\n\nIn a word:"
 CHOICE = " {label}"
-NEGATION = " not {label}"  # what a label is judged against when labels are judged one by one
 
 # Zhao et al. 2021, "Calibrate Before Use": inputs that say nothing show what the model prefers before it reads.
 CONTENT_FREE = ("N/A", "", "[MASK]")

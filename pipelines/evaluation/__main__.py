@@ -69,7 +69,8 @@ def evaluate(
 def _progress(reviews: Sequence[Review]) -> Iterator[Review]:
     from tqdm import tqdm
 
-    return iter(tqdm(reviews, unit="review", file=sys.stderr))
+    # A bar on a terminal, a line now and then in a log.
+    return iter(tqdm(reviews, unit="review", file=sys.stderr, mininterval=0.1 if sys.stderr.isatty() else 10))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -49,6 +49,7 @@ class GenerationEvaluation:
             "bytes": len(text.encode()) - len(first.encode()),
             "tokens": len(scored.token_ids),
             "continuation": None,
+            "timing": None,
         }
         pieces = review.text.split()
         if len(pieces) >= PREFIX_WORDS + LEAST_WORDS:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.generation.pipeline import GenerationPipeline
 
 TASK = "generation"
-MODES = [("Answer (chat)", "chat"), ("Continue the text", "continue")]
+MODES = [("Chat", "chat"), ("Continue", "continue")]
 RANDOM_SEED = -1
 
 
@@ -37,10 +37,17 @@ def _example(label: str, prompt: str, mode: str, preset: str, system: str = "") 
 
 
 EXAMPLES = (
-    _example("Explain a thing", "Why is the sky blue? Explain it to a ten-year-old in four sentences.", "chat", "Balanced"),
+    _example(
+        "Explain a thing", "Why is the sky blue? Explain it to a ten-year-old in four sentences.", "chat", "Balanced"
+    ),
     _example("Write a reply", "Write a short, friendly reply to a customer whose parcel is late.", "chat", "Balanced"),
-    _example("Continue a story", "The lighthouse had been dark for eleven years when, one night in March,", "continue", "Creative"),
-    _example("List, always the same", "List five things to pack for a weekend in the mountains.", "chat", "Deterministic"),
+    _example(
+        "Continue a story", "The lighthouse had been dark for eleven years when, one night in March,", "continue",
+        "Creative",
+    ),
+    _example(
+        "A list, always the same", "List five things to pack for a weekend in the mountains.", "chat", "Deterministic"
+    ),
     _example("Speak like a pirate", "How do I make a cup of tea?", "chat", "Creative", "You are a cheerful pirate."),
 )  # fmt: skip
 
@@ -84,7 +91,7 @@ def build(holder: EngineHolder) -> None:
                 elem_id=f"{TASK}-text",
             )  # fmt: skip
             with gr.Row():
-                mode = gr.Radio(MODES, value="chat", label="Mode", min_width=180)
+                mode = gr.Radio(MODES, value="chat", label="Mode", min_width=190)
                 preset = gr.Dropdown(
                     list(PRESETS), value=DEFAULT_PRESET, label="Preset", min_width=120, elem_id=f"{TASK}-preset"
                 )
@@ -117,7 +124,7 @@ def build(holder: EngineHolder) -> None:
             run, stop, clear = screen.buttons(TASK, "Generate")
         with gr.Column(scale=1, min_width=300):
             written = gr.Textbox(
-                label="Text", lines=14, max_lines=20, interactive=False, elem_id=f"{TASK}-result",
+                label="Text", lines=12, max_lines=20, interactive=False, elem_id=f"{TASK}-result",
                 elem_classes=["brisk-output"],
             )  # fmt: skip
             line = screen.line(TASK)

@@ -48,16 +48,16 @@ def build(holder: EngineHolder) -> None:
     with screen.page("A summary of a text of any length. What does not fit at once is read in parts, nothing is cut."):
         with gr.Column(scale=1, min_width=300):
             text = gr.Textbox(
-                label="Text", lines=12, max_lines=18, placeholder="Paste an article, a review, a report",
+                label="Text", lines=11, max_lines=11, placeholder="Paste an article, a review, a report",
                 elem_id=f"{TASK}-text",
             )  # fmt: skip
             with gr.Row():
-                length = gr.Radio(LENGTHS, value="medium", label="Length", min_width=140)
-                style = gr.Radio(STYLES, value="prose", label="Style", min_width=140)
+                length = gr.Radio(LENGTHS, value="medium", label="Length", scale=3, min_width=230)
+                style = gr.Radio(STYLES, value="prose", label="Style", scale=2, min_width=170)
             run, stop, clear = screen.buttons(TASK, "Summarize")
         with gr.Column(scale=1, min_width=300):
             summary = gr.Textbox(
-                label="Summary", lines=12, max_lines=18, interactive=False, elem_id=f"{TASK}-result",
+                label="Summary", lines=11, max_lines=18, interactive=False, elem_id=f"{TASK}-result",
                 elem_classes=["brisk-output"],
             )  # fmt: skip
             line = screen.line(TASK)
@@ -67,9 +67,7 @@ def build(holder: EngineHolder) -> None:
     screen.endpoint(holder, TASK, "summarize", summarize)
 
 
-def summarize(
-    text: str, length: str = "medium", style: str = "prose"
-) -> Callable[[Any], Iterable[dict[str, Any]]]:
+def summarize(text: str, length: str = "medium", style: str = "prose") -> Callable[[Any], Iterable[dict[str, Any]]]:
     """Summarize a text of any length: {summary_text, compression, chunks, timing}.
 
     While it runs, {summary_text, stage, fraction} say how far it is.

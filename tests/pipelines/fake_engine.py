@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from engine.config import SamplingParams
+from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Completion, Scores, Span, Timing, Token, TokenLogprobs
 
@@ -92,6 +93,8 @@ class FakeEngine:
         self.tokenizer = FakeTokenizer()
         self.prompts: list[str] = []
         self.params: list[SamplingParams] = []
+        self.configs: list[EngineConfig] = []
+        self.config = EngineConfig()
         self.steps = 0
 
     def max_prompt(self, max_tokens: int) -> int:
@@ -121,7 +124,7 @@ class FakeEngine:
         if not ids:
             yield Token(1, "", timing=replace(timing, finish_reason="stop"))
 
-    def generate(self, prompts, params: SamplingParams = SamplingParams()) -> list[Completion]:  # noqa: B008
+    def generate(self, prompts: Any, params: SamplingParams = SamplingParams()) -> list[Completion]:  # noqa: B008
         single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], int))
         done = []
         for prompt in [prompts] if single else prompts:
@@ -131,7 +134,7 @@ class FakeEngine:
             done.append(Completion(text, tuple(t.id for t in tokens), None, None, params.seed or 0, tokens[-1].timing))
         return done
 
-    def score(self, prompts, choices: Sequence[str | Sequence[int]]) -> list[Scores]:
+    def score(self, prompts: Any, choices: Sequence[str | Sequence[int]]) -> list[Scores]:
         single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], int))
         scores = []
         for prompt in [prompts] if single else prompts:
@@ -144,7 +147,13 @@ class FakeEngine:
         return scores
 
     def spans(
-        self, prompt, allowed: Sequence[int], *, top_k: int = 1, max_tokens: int = 32, end: str | Sequence[int] = "\n"
+        self,
+        prompt: str | Sequence[int],
+        allowed: Sequence[int],
+        *,
+        top_k: int = 1,
+        max_tokens: int = 32,
+        end: str | Sequence[int] = "\n",
     ) -> list[Span]:
         text, _ = self._read(prompt, 0)
         wanted = self.find(text).split()
@@ -164,6 +173,8 @@ class FakeEngine:
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         return [{"POSITIVE": 0.75, "NEGATIVE": 0.25} for _ in texts]
 
-    def answer(self, question: str, context: str, *, top_k: int = 1, max_answer_chars: int = 200):
+    def answer(
+        self, question: str, context: str, *, top_k: int = 1, max_answer_tokens: int = 32
+    ) -> tuple[list[tuple[int, int, float]], float]:
         start = context.find(self.find(context)) if self.find(context) else 0
         return [(start, start + len(self.find(context)), 0.9)][:top_k], 0.05

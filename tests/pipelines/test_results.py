@@ -37,7 +37,9 @@ def test_json_has_the_shapes_of_hugging_face_at_the_top() -> None:
     answer = AnswerResult([{"answer": "x", "score": 0.5, "start": 3, "end": 4}], 0.2, info).to_dict()
     assert {"answer", "score", "start", "end"} <= answer.keys()
     text = GenerationResult("hi", 412, 64, 7, info).to_dict()
-    assert text["generated_text"] == "hi" and text["details"]["finish_reason"] == "stop" and text["details"]["seed"] == 7
+    assert (
+        text["generated_text"] == "hi" and text["details"]["finish_reason"] == "stop" and text["details"]["seed"] == 7
+    )
     for result in (label, answer, text):
         back = json.loads(json.dumps(result))
         assert back["timing"]["precision"] == "int8" and back["shortened"]["used_tokens"] == 5

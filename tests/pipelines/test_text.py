@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,5 +106,5 @@ def test_windows_cover_every_token_and_overlap(count: int, size: int, stride: in
     windows = token_windows(count, size, stride)
     assert windows[0][0] == 0 and windows[-1][1] == count
     assert all(end - start <= size for start, end in windows)
-    for (_, end), (start, _) in zip(windows, windows[1:], strict=False):
+    for (_, end), (start, _) in itertools.pairwise(windows):
         assert end - start >= stride

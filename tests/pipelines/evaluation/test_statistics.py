@@ -1,0 +1,54 @@
+import math
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, roc_auc_score
+
+from pipelines.evaluation.statistics import auc, macro_f1, mean, ratio, share
+
+
+def test_wilson_interval_of_a_share() -> None:
+    figure = share("accuracy", [True] * 8 + [False] * 2)
+    assert figure.value == 0.8 and figure.n == 10
+    assert (figure.low, figure.high) == (
+        pytest.approx(0.4902, abs=1e-4),
+        pytest.approx(0.9433, abs=1e-4),
+    )  # Wilson 1927
+    assert figure.text() == "80.0 %" and figure.interval() == "[49.0 %, 94.3 %]"
+
+
+def test_the_bootstrap_interval_of_a_mean_is_near_the_normal_one_and_repeatable() -> None:
+    values = np.random.default_rng(1).normal(10, 2, 400)
+    figure = mean("seconds", list(values))
+    assert figure == mean("seconds", list(values))
+    assert figure.low == pytest.approx(values.mean() - 1.96 * values.std() / 20, abs=0.05)
+    assert figure.high == pytest.approx(values.mean() + 1.96 * values.std() / 20, abs=0.05)
+
+
+def test_a_ratio_is_of_sums_not_the_mean_of_ratios() -> None:
+    figure = ratio("bits per byte", [1.0, 30.0], [1.0, 10.0])
+    assert figure.value == pytest.approx(31 / 11)
+    assert figure.low is not None and figure.low <= figure.value <= (figure.high or 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max_size=30))
+def test_auc_and_macro_f1_are_those_of_scikit_learn(rows: list[tuple[int, int]]) -> None:
+    gold, scores = [y for y, _ in rows], [s / 5 for _, s in rows]
+    predicted = [int(s >= 0.5) for s in scores]
+    with patch("pipelines.evaluation.statistics.RESAMPLES", 10):
+        f1 = macro_f1("f1", gold, predicted).value
+        area = auc("auc", gold, scores).value
+    assert f1 == pytest.approx(f1_score(gold, predicted, average="macro", labels=[0, 1], zero_division=0))
+    if len(set(gold)) == 2:
+        assert area == pytest.approx(roc_auc_score(gold, scores))
+    else:
+        assert math.isnan(area)
+
+
+def test_what_cannot_be_known_is_not_a_number_and_has_no_interval() -> None:
+    for figure in (share("s", []), mean("m", []), auc("a", [1, 1], [0.5, 0.6])):
+        assert math.isnan(figure.value) and figure.low is None and figure.interval() == ""
+    assert mean("one", [3.0]).low is None
