@@ -51,7 +51,7 @@ def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = {name: given.pop(name) for name in _ENGINE_OPTIONS}
         command(**given, config=replace(_DEFAULT, **chosen))
 
-    del wrapper.__wrapped__  # type: ignore[attr-defined]  # its hints would be read instead of ours
+    del wrapper.__wrapped__  # its hints would be read instead of ours
     wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
     return wrapper

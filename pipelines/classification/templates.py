@@ -1,7 +1,7 @@
 """The words that turn classification into continuation, as data.
 
-Chosen on seeded samples of IMDB train reviews, never on test, among 40 wordings: raw continuations order the reviews far
-better than questions to the chat model do, and this one works as it is for topics, moods and kinds of text.
+Chosen on seeded samples of IMDB train reviews, never on test, among 40 wordings: raw continuations order the reviews
+far better than questions to the chat model do, and this one works as it is for topics, moods and kinds of text.
 `python -m pipelines.evaluation --task classification --split train` measures it again.
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Completion, Scores, Span, Timing, Token, TokenLogprobs
+from engine.results import Completion, FinishReason, Scores, Span, Timing, Token, TokenLogprobs
 
 _PIECE = re.compile(r" ?[^\W\d_]+|\d| ?[^\w\s]|\s|_")
 _SPECIALS = ("<|start|>", "<|end|>")
@@ -119,7 +119,7 @@ class FakeEngine:
         timing = Timing(count, 0, 0, 0.1, 100.0, 50.0)
         for i, id in enumerate(ids):
             self.steps += 1
-            reason = None if i + 1 < len(ids) else "length" if cut else "stop"
+            reason: FinishReason | None = None if i + 1 < len(ids) else "length" if cut else "stop"
             yield Token(id, self.tokenizer.decode([id]), timing=replace(timing, new_tokens=i + 1, finish_reason=reason))
         if not ids:
             yield Token(1, "", timing=replace(timing, finish_reason="stop"))

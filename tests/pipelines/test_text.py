@@ -18,7 +18,7 @@ from pipelines.text import (
 from tests.pipelines.fake_engine import FakeEngine, FakeTokenizer
 
 TEXT = st.text(
-    st.one_of(st.sampled_from("ab .!?\n\n,"), st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"))
+    st.one_of(st.sampled_from("ab .!?\n\n,"), st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 )
 
 

@@ -53,7 +53,7 @@ def test_parameters_reach_the_engine_as_they_are() -> None:
 def test_a_prompt_over_the_window_is_shortened_and_says_so() -> None:
     engine = FakeEngine(max_context=100)
     for mode in ("chat", "continue"):
-        result = pipeline(engine)("first " + "word " * 300 + "last", mode=mode, params=GREEDY)  # type: ignore[arg-type]
+        result = pipeline(engine)("first " + "word " * 300 + "last", mode=mode, params=GREEDY)
         assert result.info.shortened is not None
         assert "first" in engine.prompts[-1] and "last" in engine.prompts[-1]
 
