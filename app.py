@@ -33,6 +33,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 DEFAULT_HOST, DEFAULT_PORT, DEFAULT_QUEUE_SIZE = "127.0.0.1", 7860, 32
 MAX_FILE_SIZE = "1mb"  # no tab takes a file; uploads are refused early
 KEEP_FILES_S = 3600
+TITLE = """<div><h1>Brisk</h1><p>Language-model tasks, fast on the machine you have.</p></div>
+<p class="brisk-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</p>"""
 
 cli = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -45,9 +47,7 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
 
     with gr.Blocks(title="Brisk", analytics_enabled=False, delete_cache=(KEEP_FILES_S, KEEP_FILES_S)) as page:
         sidebar.build(holder, config)
-        gr.HTML(
-            "<h1>Brisk</h1><p>Language-model tasks, fast on the machine you have.</p>", elem_classes=["brisk-title"]
-        )
+        gr.HTML(TITLE, elem_classes=["brisk-title"])
         with gr.Tabs(overflow_behavior="wrap"):
             for task in TASKS:
                 with gr.Tab(task.title, id=task.name, elem_id=f"{task.name}-tab"):
@@ -118,9 +118,7 @@ def main(
     ] = None,
     queue_size: Annotated[
         int | None,
-        typer.Option(
-            help=f"Most requests that wait; else QUEUE_SIZE, else {DEFAULT_QUEUE_SIZE}.", show_default=False
-        ),
+        typer.Option(help=f"Most requests that wait; else QUEUE_SIZE, else {DEFAULT_QUEUE_SIZE}.", show_default=False),
     ] = None,
 ) -> None:
     """Serve the page and the endpoints until Ctrl-C."""

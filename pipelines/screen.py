@@ -23,7 +23,6 @@ T = TypeVar("T")
 # Every event that runs the engine carries both. The engine batches what runs together; more requests wait in the queue.
 ENGINE_EVENTS = 4
 ENGINE_QUEUE = "engine"
-KEYS = '<p class="brisk-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</p>'
 API_SILENCE_S = 1.0  # a request over HTTP that takes longer says so, which also lets it be cancelled
 
 
@@ -92,9 +91,9 @@ def page(intro: str) -> Iterator[None]:
 
 
 def buttons(task: str, run: str) -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Run, Stop, Clear in a row, with the keys that press them; `task` makes their ids."""
+    """Run, Stop, Clear in a row; `task` makes their ids."""
     with gr.Row(elem_classes=["brisk-buttons"]):
-        row = (
+        return (
             gr.Button(run, variant="primary", elem_id=f"{task}-run", elem_classes=["brisk-run"], min_width=120),
             gr.Button(
                 "Stop", variant="stop", elem_id=f"{task}-stop", elem_classes=["brisk-stop"], min_width=72,
@@ -102,8 +101,6 @@ def buttons(task: str, run: str) -> tuple[gr.Button, gr.Button, gr.Button]:
             ),
             gr.Button("Clear", elem_id=f"{task}-clear", elem_classes=["brisk-clear"], min_width=72),
         )  # fmt: skip
-    gr.HTML(KEYS)
-    return row
 
 
 def line(task: str) -> gr.HTML:

@@ -46,7 +46,8 @@ def theme() -> gr.themes.Base:
         checkbox_border_color_selected=ACCENT,
         checkbox_border_color_selected_dark="#12705e",
         checkbox_label_border_width="1px",
-        checkbox_label_padding="6px 10px",
+        checkbox_label_padding="5px 7px",
+        checkbox_label_text_size="*text_sm",
         slider_color=ACCENT,
         slider_color_dark=ACCENT_ON_DARK,
         stat_background_fill=ACCENT,
@@ -57,11 +58,15 @@ def theme() -> gr.themes.Base:
 CSS = """
 .gradio-container { max-width: 1400px !important; }
 .brisk-title h1 { font-size: 1.375rem !important; font-weight: 650; margin: 0 !important; letter-spacing: -.01em; }
+.brisk-title .html-container > div { display: flex; flex-wrap: wrap; justify-content: space-between;
+  align-items: end; gap: 4px 24px; }
 .brisk-title p, .brisk-intro { margin: 2px 0 0 !important; color: var(--body-text-color-subdued); }
 .brisk-side { font-size: 1rem !important; font-weight: 600; margin: 6px 0 0 !important; }
 .tab-container button.selected { color: var(--body-text-color); font-weight: 600; }
 .tab-container button.selected::after { background: ACCENT; }
-.tabitem { padding: 12px 0 0 !important; }
+.html-container { padding: 0 !important; }
+.tab-wrapper { margin-bottom: 0 !important; }
+.tabitem { padding: 14px 0 0 !important; }
 .tabitem > .column, .brisk-page { gap: 14px; }
 .brisk-page .column { gap: 10px; }
 .brisk-buttons { gap: 8px; }
@@ -78,9 +83,15 @@ CSS = """
 .brisk-output textarea:disabled { color: var(--body-text-color); -webkit-text-fill-color: var(--body-text-color);
   opacity: 1; }
 .brisk-copy { align-self: flex-end; flex-grow: 0 !important; width: auto; }
-.brisk-mark .token-container, .brisk-mark .text { word-break: normal !important; overflow-wrap: anywhere; }
-.brisk-mark .textfield { max-height: 320px; overflow-y: auto; }
-.brisk-table td, .brisk-table th { font-family: var(--font) !important; }
+.brisk-mark .token-container, .brisk-mark .token, .brisk-mark .text { display: inline !important;
+  word-break: normal !important; overflow-wrap: anywhere; }
+.brisk-mark .text { line-height: 1.6; }
+.brisk-mark .token.highlighted { background: ACCENT !important; padding: 1px 3px; margin: 0;
+  border-radius: 3px; }
+.brisk-mark .token.highlighted .text { color: white !important; }
+.brisk-table .label p { font-weight: 600; font-size: var(--text-sm); }
+.brisk-mark .textfield { display: block !important; max-height: 320px; overflow-y: auto; }
+.brisk-table * { font-family: var(--font) !important; }
 .brisk-table .cell-menu-button { display: none; }
 .brisk-bars .text, .brisk-bars .confidence { font-family: var(--font); overflow-wrap: anywhere; }
 .brisk-bars .output-class { font-size: 1.375rem; padding: 20px 12px 12px; overflow-wrap: anywhere; }
@@ -96,6 +107,7 @@ CSS = """
 .dark .brisk-engine .error { color: #ff9c91; }
 .brisk-engine progress { width: 100%; height: 6px; accent-color: ACCENT; }
 .brisk-keys { font-size: .8125rem; color: var(--body-text-color-subdued); margin: 0 !important; }
+@media (hover: none), (max-width: 640px) { .brisk-keys { display: none; } }
 .brisk-keys kbd { font-family: var(--font-mono); font-size: .95em; border: 1px solid var(--border-color-primary);
   border-radius: 4px; padding: 0 4px; }
 """.replace("ACCENT", ACCENT).replace("LIGHT", ACCENT_ON_DARK)
@@ -114,6 +126,13 @@ JS = """
       if (stop) { event.preventDefault(); stop.click(); }
     }
   }, true);
+  // On a telephone the panel would cover the page: it begins closed there.
+  const closePanel = (tries) => {
+    const toggle = document.querySelector(".sidebar.open .toggle-button, .sidebar .toggle-button");
+    if (toggle) { if (window.innerWidth < 768 && document.querySelector(".sidebar.open")) toggle.click(); }
+    else if (tries) setTimeout(closePanel, 100, tries - 1);
+  };
+  closePanel(50);
   window.briskCopy = async (text) => {
     try {
       await navigator.clipboard.writeText(text ?? "");

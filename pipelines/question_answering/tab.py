@@ -77,10 +77,10 @@ def build(holder: EngineHolder) -> None:
                 label="Question", max_lines=2, placeholder="Who, when, where, what?", elem_id=f"{TASK}-question"
             )
             with gr.Row():
-                top_k = gr.Slider(1, 10, value=TOP_K, step=1, label="Answers", min_width=140)
+                top_k = gr.Slider(1, 10, value=TOP_K, step=1, label="Answers", scale=2, min_width=140)
                 threshold = gr.Slider(
                     0, 1, value=DEFAULT_THRESHOLD, step=0.05, label="No-answer threshold",
-                    min_width=140,
+                    scale=3, min_width=200,
                 )  # fmt: skip
             run, stop, clear = screen.buttons(TASK, "Answer")
         with gr.Column(scale=1, min_width=300):

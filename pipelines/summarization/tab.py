@@ -52,8 +52,8 @@ def build(holder: EngineHolder) -> None:
                 elem_id=f"{TASK}-text",
             )  # fmt: skip
             with gr.Row():
-                length = gr.Radio(LENGTHS, value="medium", label="Length", scale=3, min_width=230)
-                style = gr.Radio(STYLES, value="prose", label="Style", scale=2, min_width=170)
+                length = gr.Radio(LENGTHS, value="medium", label="Length", scale=3, min_width=236)
+                style = gr.Radio(STYLES, value="prose", label="Style", scale=2, min_width=156)
             run, stop, clear = screen.buttons(TASK, "Summarize")
         with gr.Column(scale=1, min_width=300):
             summary = gr.Textbox(

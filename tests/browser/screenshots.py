@@ -1,0 +1,55 @@
+"""`python -m tests.browser.screenshots [FOLDER]`: pictures of the four tabs with real answers, written to docs/."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from engine.errors import UserError
+from tests.browser.served import chromium, open_tab, served
+
+DOCS = Path(__file__).parents[2] / "docs"
+SIZE = {"width": 1280, "height": 820}
+# Task -> title of its tab, the example to run.
+PICTURES = {
+    "classification": ("Classify", "What is the news about?"),
+    "summarization": ("Summarize", "A science story"),
+    "question_answering": ("Answer", "Who plays Anton?"),
+    "generation": ("Generate", "Explain a thing"),
+}
+
+
+def take(page: Page, task: str, folder: Path) -> Path:
+    """Runs the example of a task and writes the picture of its answer."""
+    title, example = PICTURES[task]
+    open_tab(page, title)
+    page.locator(f"#{task}-examples").get_by_text(example, exact=True).click()
+    expect(page.locator(f"#{task}-line .done")).to_be_visible(timeout=120_000)
+    page.mouse.move(2, 2)
+    page.evaluate("document.activeElement?.blur()")
+    page.wait_for_timeout(500)
+    path = folder / f"{task}.png"
+    page.screenshot(path=path)
+    return path
+
+
+def main(folder: Path = DOCS) -> int:
+    """Writes all pictures and prints their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with served() as app, chromium() as browser:
+            page = browser.new_page(viewport=SIZE)
+            page.goto(app.url)
+            expect(page.locator("#engine-status")).to_contain_text("Ready", timeout=30_000)
+            for task in PICTURES:
+                print(take(page, task, folder))
+    except (RuntimeError, UserError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:2])))

@@ -1,0 +1,87 @@
+"""The app served from this process with the real model, and a Chromium to look at it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import app
+from engine.config import EngineConfig
+from pipelines.holder import EngineHolder
+from pipelines.work import check_wanted
+
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+LOAD_S = 240.0  # a first run converts the weights and compiles the kernels
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@dataclass(frozen=True)
+class Served:
+    holder: EngineHolder
+    url: str
+
+    @property
+    def steps(self) -> int:
+        """Forward steps of the engine so far: they stand still when it is free."""
+        return self.holder.engine.steps
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def served(config: EngineConfig | None = None, open_engine: Any = None) -> Iterator[Served]:
+    """The app on a free port, its engine ready."""
+    config = config or EngineConfig()
+    holder = EngineHolder(open_engine, check_wanted) if open_engine else EngineHolder(check=check_wanted)
+    holder.begin(config)
+    page = app.build(holder, config)
+    url = app.serve(page, "127.0.0.1", free_port())
+    try:
+        until = time.monotonic() + LOAD_S
+        while (status := holder.status).phase == "loading" and time.monotonic() < until:
+            holder.wait(1.0)
+        if status.phase != "ready":
+            raise RuntimeError(f"The engine is not ready: {status.message}")
+        yield Served(holder, url)
+    finally:
+        page.close(verbose=False)
+        holder.close()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The Chromium of this machine; RuntimeError with how to install one where there is none."""
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        raise RuntimeError(
+            "The browser tests need Chromium, and none is installed: run 'apt-get install chromium' (Debian, Ubuntu), "
+            "'brew install --cask chromium' (macOS), or put one on PATH."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Shows a task's tab, by its title."""
+    page.get_by_role("tab", name=name, exact=True).click()
