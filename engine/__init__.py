@@ -1,7 +1,12 @@
 """The accelerated engine under every task: see `engine.engine.Engine`."""
 
+from typing import TYPE_CHECKING
+
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadModel, BadRequest, UserError
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
 
 __all__ = ["BadModel", "BadRequest", "Engine", "EngineConfig", "SamplingParams", "UserError"]
 

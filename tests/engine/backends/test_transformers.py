@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ import transformers
 from engine import BadRequest, Engine, EngineConfig, SamplingParams
 from engine.backends.transformers import kind_of
 
+Save = Callable[[str, Callable[[int], Any]], Path]
+
 
 @contextmanager
 def loaded(
-    folder: Path, precision: str = "fp32", backend: str = "transformers", kv_cache: bool = True
+    folder: Path, precision: Any = "fp32", backend: Any = "transformers", kv_cache: bool = True
 ) -> Iterator[Engine]:
     engine = Engine(EngineConfig(str(folder), precision=precision, backend=backend, kv_cache=kv_cache, kernels=False))
     try:
@@ -28,12 +31,12 @@ def loaded(
 
 
 @pytest.fixture(scope="module")
-def save(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory):
+def save(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Save:
     """Save a random model beside the tiny tokenizer."""
     root = tmp_path_factory.mktemp("encoders")
     words = transformers.AutoTokenizer.from_pretrained(tiny_llama)
 
-    def save(name: str, make) -> Path:
+    def save(name: str, make: Callable[[int], Any]) -> Path:
         torch.manual_seed(0)
         folder = root / name
         make(len(words)).save_pretrained(folder)
@@ -45,20 +48,21 @@ def save(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def t5(save) -> Path:
-    return save("t5", lambda size: transformers.T5ForConditionalGeneration(transformers.T5Config(
+def t5(save: Save) -> Path:
+    config: Any = transformers.T5Config  # its declared signature lacks inherited fields
+    return save("t5", lambda size: transformers.T5ForConditionalGeneration(config(
         vocab_size=size, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0,
         eos_token_id=1, pad_token_id=0, tie_word_embeddings=False, initializer_factor=4.0)))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def answering(save) -> Path:
+def answering(save: Save) -> Path:
     return save("answering", lambda size: transformers.DistilBertForQuestionAnswering(transformers.DistilBertConfig(
         vocab_size=size, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64)))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def classifying(save) -> Path:
+def classifying(save: Save) -> Path:
     return save("classifying", lambda size: transformers.DistilBertForSequenceClassification(
         transformers.DistilBertConfig(vocab_size=size, dim=32, hidden_dim=64, n_layers=2, n_heads=4,
                                       max_position_embeddings=64, id2label={0: "bad", 1: "good"},
@@ -101,7 +105,7 @@ def test_encoder_decoder_equals_its_own_generate(t5: Path) -> None:
         assert engine.info.kind == "seq2seq"
         assert any("t5" in note for note in engine.info.notes)  # the fallback is said
         ids = engine.tokenizer.encode("hello there my friend")
-        model = transformers.T5ForConditionalGeneration.from_pretrained(t5)
+        model: Any = transformers.T5ForConditionalGeneration.from_pretrained(t5)
         expected = model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0].tolist()[1:]
         assert list(engine.generate([ids], SamplingParams(max_tokens=12))[0].token_ids) == expected
 
@@ -111,7 +115,7 @@ def test_encoder_decoder_scores_choices_from_one_encoding(t5: Path) -> None:
         ids = engine.tokenizer.encode("hello there")
         first, second, again = engine.score([ids], [[5, 6, 7], [8, 9], [5, 6, 7]])[0].logprobs
         assert first == pytest.approx(again, rel=1e-6)
-        model = transformers.T5ForConditionalGeneration.from_pretrained(t5)
+        model: Any = transformers.T5ForConditionalGeneration.from_pretrained(t5)
         logits = model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([[0, 8]])).logits[0]
         expected = logits.log_softmax(-1)[[0, 1], [8, 9]].sum().item()
         assert second == pytest.approx(expected, rel=1e-5)
@@ -126,7 +130,7 @@ def test_classification_equals_the_model(classifying: Path) -> None:
     with loaded(classifying, backend="auto") as engine:
         assert engine.info.kind == "classification"
         words = transformers.AutoTokenizer.from_pretrained(classifying)
-        model = transformers.DistilBertForSequenceClassification.from_pretrained(classifying).eval()
+        model: Any = transformers.DistilBertForSequenceClassification.from_pretrained(classifying).eval()
         expected = model(**words("a good film", return_tensors="pt")).logits[0].softmax(-1).tolist()
         (found,) = engine.classify(["a good film"])
         assert list(found) == ["bad", "good"]
