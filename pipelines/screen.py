@@ -154,11 +154,14 @@ def wire(
         show_progress="hidden",
         api_visibility="private",
     )
+    for trigger in (chooser.click, row.stop.click, row.clear.click):
+        # Before what these do next: events of one click are dispatched in the order they were made here, and a frame
+        # of the cancelled run must not come after.
+        trigger(None, None, None, cancels=[run], queue=False, api_visibility="private")
     chooser.click(
         lambda index, count: [*examples[index].values, count + 1],
         [chooser, ticket],
         [*inputs, ticket],
-        cancels=[run],
         concurrency_limit=None,  # in the queue all the same: the change of a State is told only from there
         show_progress="hidden",
         api_visibility="private",
@@ -167,7 +170,6 @@ def wire(
         lambda before: (_stopped(before), gr.update(interactive=False)),
         [row.line],
         [row.line, row.stop],
-        cancels=[run],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
@@ -177,7 +179,6 @@ def wire(
         lambda: (*empty, *[None] * len(outputs), "", gr.update(interactive=False)),
         None,
         [*inputs[:1], *outputs, row.line, row.stop],
-        cancels=[run],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
@@ -205,7 +206,11 @@ def run_handler(
                     shown, line = show(step.value, *values)
                     yield [*shown, line, gr.skip()]
         except UserError as error:
-            yield [*[gr.skip()] * outputs, status_line("Not done", kind="stopped"), gr.update(interactive=False)]
+            yield [
+                *[gr.skip()] * outputs,
+                status_line("Not done", str(error), kind="stopped"),
+                gr.update(interactive=False),
+            ]
             raise toast(error) from error
         finally:
             steps.close()  # type: ignore[attr-defined]  # a generator: stops the work when this one is closed

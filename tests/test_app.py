@@ -51,7 +51,6 @@ def page(engine: PacedEngine) -> Iterator[Any]:
     holder = EngineHolder(lambda config, on_progress: engine, check_wanted)
     holder.begin(EngineConfig())
     built = app.build(holder, EngineConfig(), QUEUE)
-    built.holder = holder
     yield built
     built.close(verbose=False)
 
@@ -167,9 +166,9 @@ def test_cancelling_over_http_frees_the_engine(
 # ---- start and end
 
 
-def run(*arguments: str, seconds: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+def run(arguments: tuple[str, ...], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "app.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=seconds)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | (env or {}), capture_output=True, text=True, timeout=60)
 
 
 def test_a_taken_port_is_one_sentence() -> None:
@@ -177,7 +176,7 @@ def test_a_taken_port_is_one_sentence() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = run("--port", str(port), "--host", "127.0.0.1")
+        done = run(("--port", str(port), "--host", "127.0.0.1"))
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"Error: Port {port} on 127.0.0.1 cannot be used")
     assert len(done.stderr.splitlines()) == 1
@@ -194,12 +193,12 @@ def test_a_taken_port_is_one_sentence() -> None:
     ],
 )
 def test_wrong_settings_are_one_sentence(arguments: tuple[str, ...], env: dict[str, str], words: str) -> None:
-    done = run(*arguments, **env)
+    done = run(arguments, env)
     assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_model_that_is_not_there_ends_the_start() -> None:
-    done = run("--model", "/no/such/folder", "--port", str(free_port()))
+    done = run(("--model", "/no/such/folder", "--port", str(free_port())))
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("Error: ") and "/no/such/folder" in last and "Traceback" not in done.stderr

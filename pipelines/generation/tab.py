@@ -100,10 +100,14 @@ def build(holder: EngineHolder) -> None:
                     label="System prompt (chat only; empty keeps the model's own)", lines=1, max_lines=4,
                     elem_id=f"{TASK}-system",
                 )  # fmt: skip
+                gr.HTML(
+                    '<p class="brisk-intro">Temperature 0 is greedy; top-k 0, top-p 1 and min-p 0 are off; seed -1 '
+                    "draws one.</p>"
+                )
                 first = PRESETS[DEFAULT_PRESET]
                 with gr.Row():
                     temperature = gr.Slider(
-                        0, 2, value=first.temperature, step=0.05, label="Temperature (0 is greedy)", min_width=130
+                        0, 2, value=first.temperature, step=0.05, label="Temperature", min_width=130
                     )
                     max_tokens = gr.Slider(
                         1, 2048, value=first.max_tokens, step=1, label="Max tokens", min_width=130,
@@ -111,14 +115,15 @@ def build(holder: EngineHolder) -> None:
                     )  # fmt: skip
                 with gr.Row():
                     top_p = gr.Slider(0.05, 1, value=first.top_p, step=0.05, label="Top-p", min_width=130)
-                    min_p = gr.Slider(0, 1, value=first.min_p, step=0.01, label="Min-p (0 is off)", min_width=130)
+                    min_p = gr.Slider(0, 1, value=first.min_p, step=0.01, label="Min-p", min_width=130)
                 with gr.Row():
-                    top_k = gr.Slider(0, 200, value=first.top_k, step=1, label="Top-k (0 is off)", min_width=130)
+                    top_k = gr.Slider(0, 200, value=first.top_k, step=1, label="Top-k", min_width=130)
                     penalty = gr.Slider(
-                        1, 2, value=first.repetition_penalty, step=0.05, label="Repetition penalty", min_width=130
-                    )
+                        1, 2, value=first.repetition_penalty, step=0.05, label="Repetition penalty", min_width=130,
+                        elem_id=f"{TASK}-penalty",
+                    )  # fmt: skip
                 with gr.Row():
-                    seed = gr.Number(RANDOM_SEED, precision=0, label="Seed (-1 draws one)", min_width=130)
+                    seed = gr.Number(RANDOM_SEED, precision=0, label="Seed", min_width=130)
                     stop_strings = gr.Textbox(label="Stop strings, one a line", lines=1, max_lines=4, min_width=130)
                 reset = gr.Button("Reset to the preset", size="sm")
             run, stop, clear = screen.buttons(TASK, "Generate")

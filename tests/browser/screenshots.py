@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from engine.errors import UserError
-from tests.browser.served import chromium, open_tab, served
+from tests.browser.served import SIZE, chromium, open_tab, ready, run_example, served
 
 DOCS = Path(__file__).parents[2] / "docs"
-SIZE = {"width": 1280, "height": 820}
 # Task -> title of its tab, the example to run.
 PICTURES = {
     "classification": ("Classify", "What is the news about?"),
@@ -25,8 +24,7 @@ def take(page: Page, task: str, folder: Path) -> Path:
     """Runs the example of a task and writes the picture of its answer."""
     title, example = PICTURES[task]
     open_tab(page, title)
-    page.locator(f"#{task}-examples").get_by_text(example, exact=True).click()
-    expect(page.locator(f"#{task}-line .done")).to_be_visible(timeout=120_000)
+    run_example(page, task, example)
     page.mouse.move(2, 2)
     page.evaluate("document.activeElement?.blur()")
     page.wait_for_timeout(500)
@@ -42,7 +40,7 @@ def main(folder: Path = DOCS) -> int:
         with served() as app, chromium() as browser:
             page = browser.new_page(viewport=SIZE)
             page.goto(app.url)
-            expect(page.locator("#engine-status")).to_contain_text("Ready", timeout=30_000)
+            ready(page)
             for task in PICTURES:
                 print(take(page, task, folder))
     except (RuntimeError, UserError) as error:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 import app
 from engine.config import EngineConfig
 from pipelines.holder import EngineHolder
 from pipelines.work import check_wanted
+from tests.serving import free_port
 
 QUIET = (
     "--no-sandbox",
@@ -24,6 +24,7 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+SIZE = ViewportSize(width=1280, height=820)
 LOAD_S = 240.0  # a first run converts the weights and compiles the kernels
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -37,12 +38,6 @@ class Served:
     def steps(self) -> int:
         """Forward steps of the engine so far: they stand still when it is free."""
         return self.holder.engine.steps
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -80,6 +75,17 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def ready(page: Page) -> None:
+    """Waits until the page shows an engine that serves."""
+    expect(page.locator("#engine-status .state")).to_have_text("Ready", timeout=60_000)
+
+
+def run_example(page: Page, task: str, label: str, seconds: float = 120) -> None:
+    """Clicks an example and waits for its answer."""
+    page.locator(f"#{task}-examples").get_by_text(label, exact=True).click()
+    expect(page.locator(f"#{task}-line .done")).to_be_visible(timeout=seconds * 1000)
 
 
 def open_tab(page: Page, name: str) -> None:

@@ -147,9 +147,8 @@ def test_sampling_inputs_become_parameters() -> None:
     assert (params.seed, params.max_tokens, params.stop) == (None, 64, ("END", "\n\n"))
     assert generation.sampling(0, 0, 1, 0, 1, 1, 7, None).seed == 7
     for bad in ({"temperature": -1}, {"max_tokens": 0}, {"max_tokens": "many"}, {"top_k": 1.5}, {"seed": -2}):
-        given_values = (
-            dict(temperature=0, top_k=0, top_p=1, min_p=0, repetition_penalty=1, max_tokens=1, seed=0, stop="") | bad
-        )
+        usual = {"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1, "max_tokens": 1}
+        given_values = usual | {"seed": 0, "stop": ""} | bad
         with pytest.raises(BadRequest):
             generation.sampling(*given_values.values())
 
