@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 LIKED, DISLIKED = "Did the reviewer like the movie?", "Did the reviewer dislike the movie?"
+PLAIN = "{context}\n\nQuestion: {question}\nAnswer:"
 YES_NO = (" Yes", " No")
 RATING = "What rating out of 10 did the reviewer give?"
 _RATING = re.compile(r"(?<![\d./])(10|\d(?:\.\d+)?)\s?(?:/|out of)\s?10(?![\d/])", re.IGNORECASE)
@@ -35,7 +36,8 @@ class QuestionAnsweringEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`."""
 
     prompt = (
-        f"{TEMPLATE}\n\nwith: {LIKED} / {DISLIKED} (scored: {' or'.join(YES_NO)}) / {RATING} (a span of the review)"
+        f"{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}\n\n"
+        f"{TEMPLATE}\n\nwith {RATING}, a span of the review"
     )
     reading = (
         "Yes/no: 'liked' and 'disliked' are asked apart; a pair is consistent when the two answers differ, and 50 "
@@ -67,12 +69,13 @@ class QuestionAnsweringEvaluation:
         return {**row, **info_fields(result.info), "shortened": shortened}
 
     def _yes_no(self, text: str) -> dict[str, Any]:
-        beside = len(self.engine.tokenizer.encode(TEMPLATE.format(context="", question=DISLIKED))) + 2
+        beside = len(self.engine.tokenizer.encode(PLAIN.format(context="", question=DISLIKED))) + 2
         text, shortened = shorten_text(
             self.engine.tokenizer, text, room_for_text(self.engine, beside=beside, max_tokens=2)
         )
-        asked = [self.engine.tokenizer.encode(TEMPLATE.format(context=text, question=q)) for q in (LIKED, DISLIKED)]
-        liked, disliked = self.engine.score(asked, YES_NO)
+        asked = [self.engine.tokenizer.encode(PLAIN.format(context=text, question=q)) for q in (LIKED, DISLIKED)]
+        choices = [self.engine.tokenizer.encode(word, add_bos=False) for word in YES_NO]
+        liked, disliked = self.engine.score(asked, choices)
         return {
             "liked": liked.logprobs[0] - liked.logprobs[1],
             "disliked": disliked.logprobs[0] - disliked.logprobs[1],

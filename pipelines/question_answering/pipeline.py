@@ -61,8 +61,9 @@ class QuestionAnsweringPipeline:
         Returns
         -------
         AnswerResult with `score` = probability of the span and of stopping after it, given the prompt (0 to 1), and
-        `no_answer` = 1 - the probability of the `MASS_SPANS` best spans together: what the model would rather have
-        written in words that do not stand in the context. An extractive model's own null score otherwise.
+        `no_answer` = m / (m + p), where p is the probability of the `MASS_SPANS` best spans together and m is
+        `prompts.UNANSWERED_MASS`: what the model would not say in words of the context is not there. An extractive
+        model's own null score otherwise.
 
         Raises
         ------
@@ -87,12 +88,26 @@ class QuestionAnsweringPipeline:
 
     def _windows(self, question: str, context: str) -> list[_Window]:
         tokenizer = self.engine.tokenizer
-        beside = len(tokenizer.encode(prompts.TEMPLATE.format(context="", question=question))) + 2
+        bare = prompts.TEMPLATE.format(context="", first="", last="", question=question)
+        beside = len(tokenizer.encode(bare)) + 2 * prompts.SHOWN_TOKENS + 4  # seams may split anew
         room = room_for_text(self.engine, beside=beside, max_tokens=MAX_ANSWER_TOKENS)
         _, offsets = tokenizer.encode_with_offsets(context)
         size = min(room, WINDOW_TOKENS)
         spans = token_windows(len(offsets), size, min(STRIDE_TOKENS, size // 2))
         return [_Window(offsets[first][0], offsets[last - 1][1]) for first, last in spans]
+
+    def _prompt(self, question: str, context: str) -> str:
+        words = context.split()
+        first = " ".join(words[: prompts.SHOWN_WORDS])
+        last = " ".join(words[-prompts.SHOWN_WORDS :]).rstrip(".")
+        return prompts.TEMPLATE.format(
+            context=context, first=self._at_most(first), last=self._at_most(last), question=question
+        )
+
+    def _at_most(self, words: str) -> str:
+        while len(self.engine.tokenizer.encode(words)) > prompts.SHOWN_TOKENS:
+            words = words[: len(words) // 2]
+        return words
 
     def _search(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
         """Answers of all windows, the probability of none, and the time (the engine reports none for a search)."""
@@ -100,21 +115,23 @@ class QuestionAnsweringPipeline:
         found: list[Answer] = []
         timings: list[Timing] = []
         in_text = 0.0
+        end = tokenizer.encode(prompts.END, add_bos=False)
         for window in self._windows(question, context):
             piece = context[window.start : window.end]
-            prompt = tokenizer.encode(prompts.TEMPLATE.format(context=piece, question=question))
+            prompt = tokenizer.encode(self._prompt(question, piece))
             # A space before the first word, as it would stand after "Answer:".
             allowed, offsets = tokenizer.encode_with_offsets(" " + piece)
             places = [(max(0, start - 1) + window.start, end - 1 + window.start) for start, end in offsets]
             began = time.perf_counter()
             spans = self.engine.spans(
-                prompt, allowed, top_k=max(MASS_SPANS, 2 * top_k), max_tokens=MAX_ANSWER_TOKENS, end=prompts.END
+                prompt, allowed, top_k=max(MASS_SPANS, 2 * top_k), max_tokens=MAX_ANSWER_TOKENS, end=end
             )
             timings.append(_timing(len(prompt), time.perf_counter() - began))
             found += [_answer(context, span, places) for span in spans]
             # The answer is in one window, so the one that is surest of having it decides.
             in_text = max(in_text, sum(math.exp(span.logprob) for span in spans[:MASS_SPANS]))
-        return found, max(0.0, 1.0 - in_text), total_timing(timings)
+        no_answer = prompts.UNANSWERED_MASS / (prompts.UNANSWERED_MASS + in_text)
+        return found, no_answer, total_timing(timings)
 
     def _extract(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
         began = time.perf_counter()

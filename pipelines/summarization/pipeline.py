@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from engine.config import SamplingParams
@@ -15,6 +16,8 @@ from pipelines.text import check_text, require_kind, room_for_text, run_info, sp
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+
+LOOPED = "The model began to repeat itself and was stopped there; what it said twice stands once."
 
 
 class SummarizationPipeline:
@@ -106,6 +109,8 @@ class SummarizationPipeline:
                     info = run_info(self.engine, total_timing([*timings, timing]))
                     yield SummaryUpdate("\n".join([*summaries, summary]), stage, min(1.0, fraction), info)
                 timings.append(timing)
+                if timing.finish_reason == "cancelled" and LOOPED not in notes:
+                    notes.append(LOOPED)
                 summaries.append(summary)
                 done += 1
             joined = "\n".join(summary for summary in summaries if summary)
@@ -129,16 +134,20 @@ class SummarizationPipeline:
     def _write(
         self, text: str, length: LengthName, style: Style, params: SamplingParams
     ) -> Iterator[tuple[str, Timing]]:
-        """The tidied summary of one text that fits, after each token; the last pair has a finish reason."""
+        """The tidied summary of one text that fits, after each token; "cancelled" when it looped."""
         written, timing = "", Timing(prompt_tokens=0)
         with stopping(self.engine.stream(self._prompt(text, length, style), params)) as tokens:
             for token in tokens:
                 written += token.text
                 timing = token.timing or timing
+                if timing.finish_reason is None and tidy.is_looping(written):
+                    timing = replace(timing, finish_reason="cancelled")
                 yield self._tidy(written, length, style, timing), timing
+                if timing.finish_reason == "cancelled":
+                    return
 
     def _tidy(self, written: str, length: LengthName, style: Style, timing: Timing) -> str:
-        finished, cut = timing.finish_reason is not None, timing.finish_reason == "length"
+        finished, cut = timing.finish_reason is not None, timing.finish_reason in ("length", "cancelled")
         if style == "bullets":
             return tidy.bullets(written, LENGTHS[length].points, finished=finished, cut=cut)
         return tidy.prose(written, finished=finished, cut=cut)

@@ -25,6 +25,8 @@ _PREAMBLE_START = re.compile(
     r"^\W*(?:sure|certainly|of course|ok|here|the following|this following|below|in summary|to sum|summary|key|main)",
     re.IGNORECASE,
 )
+_RUN = 4  # words that make a repetition
+_LOOP_RUNS = 9  # the last so many runs of words, that is a dozen words
 _LONGEST_PREAMBLE = 180  # characters: an unfinished text longer than this is no preamble
 _BULLET = re.compile(r"^\s*(?:[-*•·–—]+|\d{1,2}[.)])\s*")
 _ENDED = re.compile(r"[.!?…][\"'”’)\]*]*$")
@@ -50,12 +52,34 @@ def whole_sentences(text: str) -> str:
     return text[: spans[-1][0]].rstrip() if _ENDED.search(text[: spans[-1][0]].rstrip()) else text
 
 
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _runs(words: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + _RUN]) for i in range(len(words) - _RUN + 1)]
+
+
+def is_looping(text: str) -> bool:
+    """Whether the last words repeat what was written before: small models, once they loop, never leave the loop."""
+    runs = _runs(_words(text))
+    seen = set(runs[:-_LOOP_RUNS])
+    return len(runs) > _LOOP_RUNS and sum(run in seen for run in runs[-_LOOP_RUNS:]) >= _LOOP_RUNS - 2
+
+
 def _unrepeated(pieces: list[str]) -> list[str]:
-    """The pieces without those already said, whatever their case and punctuation."""
-    seen: dict[str, str] = {}
+    """The pieces that say something new: not those whose runs of words mostly stood there before, or that repeat
+    themselves; at least the first is kept."""
+    kept: list[str] = []
+    said: set[tuple[str, ...]] = set()
     for piece in pieces:
-        seen.setdefault(" ".join(re.findall(r"\w+", piece.lower())), piece)
-    return [piece for key, piece in seen.items() if key]
+        words = _words(piece)
+        runs = _runs(words) or [tuple(words)]
+        new = set(runs) - said
+        if words and len(new) > len(runs) / 2:
+            kept.append(piece)
+            said |= new
+    return kept or [piece for piece in pieces if _words(piece)][:1]
 
 
 def prose(text: str, *, finished: bool, cut: bool = False) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import BadRequest
 from pipelines.results import SummaryUpdate
-from pipelines.summarization.pipeline import SummarizationPipeline
+from pipelines.summarization.pipeline import LOOPED, SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS
 from tests.pipelines.fake_engine import FakeEngine
 
@@ -44,6 +44,15 @@ def test_updates_move_forward_and_the_last_is_complete() -> None:
     assert updates[-1].stage == "done" and updates[-1].info is not None
     assert updates[-1].result is not None and updates[-1].result.summary_text == updates[-1].summary_text
     assert all(update.result is None for update in updates[:-1])
+
+
+def test_a_model_that_loops_is_stopped_and_the_result_says_so() -> None:
+    loop = "The film is slow, and the boy in the film is slow to find his dog in it. "
+    engine = FakeEngine(reply=lambda prompt: loop * 20)
+    result = pipeline(engine)(TEXT * 3, length="long")
+    assert result.summary_text == loop.strip()
+    assert engine.steps < 60 and engine.params[0].max_tokens > 100
+    assert result.info.notes == (LOOPED,)
 
 
 def test_bullets_come_as_bullets() -> None:

@@ -55,6 +55,22 @@ def test_repeated_sentences_are_said_once() -> None:
     assert tidy.prose("It is dull. It is long. It is dull!", finished=True) == "It is dull. It is long."
 
 
+def test_a_sentence_that_repeats_earlier_ones_or_itself_is_left_out() -> None:
+    first = "The film follows a young boy who finds a dog in the woods."
+    again = "The film follows a young boy who finds a dog again and again."
+    own_loop = "It is both dark and grim and dark and grim and dark and grim and dark and grim and dark and grim."
+    assert tidy.prose(f"{first} {again} {own_loop} The music is good.", finished=True) == f"{first} The music is good."
+    assert tidy.prose(own_loop, finished=True) == own_loop, "something is better than nothing"
+
+
+def test_a_loop_is_seen_soon_and_a_text_without_one_never() -> None:
+    start = "The film follows a boy who finds a dog and then loses it in the woods near his home. "
+    assert tidy.is_looping(start + "The film follows a boy who finds a dog and then loses it in the woods")
+    assert not tidy.is_looping(start * 1)
+    assert not tidy.is_looping(start + "The film follows a boy, but the boy is bored, and so are we, for two hours.")
+    assert not tidy.is_looping("")
+
+
 def test_bullets_are_lines_that_start_with_a_dash() -> None:
     wanted = "- The plot is thin.\n- The acting is good."
     for written in (
