@@ -1,0 +1,58 @@
+"""A backend of a few lines: a model whose numbers a test can work out by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class FakeBackend:
+    """The next token after t is 3 + 7 t mod (V - 3), whatever came before: never a special token.
+
+    `gate`, where given, must be set before a forward call returns; `poison` is a token that makes a call fail.
+    """
+
+    max_context = 4096
+
+    def __init__(self, vocabulary: int = 50, gate: threading.Event | None = None, poison: int | None = None) -> None:
+        self.vocabulary = vocabulary
+        self.gate = gate
+        self.poison = poison
+        self.chunks: list[tuple[int, int, int]] = []  # slot, start, tokens of each extend
+        self.batches: list[int] = []
+
+    def after(self, token: int) -> np.ndarray:
+        logits = np.linspace(0, 1, self.vocabulary, dtype=np.float32)
+        logits[3 + 7 * token % (self.vocabulary - 3)] = 9
+        return logits
+
+    def _wait(self, tokens: Sequence[int]) -> None:
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        if self.poison is not None and self.poison in tokens:
+            raise RuntimeError("poisoned")
+
+    def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
+        self._wait(tokens)
+        self.chunks.append((slot, start, len(tokens)))
+        return self.after(tokens[-1]) if logits else None
+
+    def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        self._wait(tokens.tolist())
+        assert len(set(slots.tolist())) == len(slots)
+        self.batches.append(len(tokens))
+        return np.stack([self.after(int(token)) for token in tokens])
+
+    def fork(self, source: int, target: int, tokens: int) -> None:
+        pass
+
+    def token_logprobs(self, slot: int, tokens: Sequence[int]) -> np.ndarray:
+        return np.zeros(len(tokens) - 1, np.float32)
+
+    def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+        return np.zeros((len(tokens), 4), np.float32)
+
+    def warm(self) -> None:
+        pass
