@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,9 +38,7 @@ _ENGINE_OPTIONS: dict[str, Any] = {
 
 def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with its parameter `config: EngineConfig` replaced by the options that make one."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
-    hints = get_type_hints(command, include_extras=True)
-    own = [p.replace(annotation=hints[p.name]) for p in own]
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "config"]
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(_DEFAULT, name), annotation=annotation)
         for name, annotation in _ENGINE_OPTIONS.items()

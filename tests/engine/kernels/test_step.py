@@ -9,7 +9,7 @@ import torch
 
 from engine.decoder import Decoder, Segment
 from engine.kernels.native import CompiledStep
-from tests.engine.test_decoder import MODELS, decoder
+from tests.engine.random_decoders import MODELS, decoder
 
 THREADS = [1, 2] if numba.config.NUMBA_NUM_THREADS > 1 else [1]
 LENGTHS = (1, 30, 7, 90)  # tokens each of four slots holds

@@ -1,0 +1,24 @@
+"""Our decoder on the small random models of `engine.check`, one of every family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from engine.cache.static import StaticCache
+from engine.check import random_models
+from engine.decoder import Decoder
+from engine.families import describe
+from engine.parameters import build
+
+MODELS = dict(random_models())
+
+
+def decoder(model: Any, precision: str, dtype: torch.dtype = torch.float32) -> Decoder:
+    """Four slots of 128 tokens; `dtype` is what it computes in."""
+    arch = describe(model.config.to_dict())
+    params = build(
+        arch, dict(model.state_dict()), precision, context=128, device=torch.device("cpu"), compute_dtype=dtype
+    )
+    return Decoder(arch, params, StaticCache(arch.layers, 4, arch.kv_heads, 128, arch.head_dim, dtype))
