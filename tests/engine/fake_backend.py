@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -56,3 +56,36 @@ class FakeBackend:
 
     def warm(self) -> None:
         pass
+
+
+class RememberingBackend(FakeBackend):
+    """Its logits are a fixed random function of the whole text before (or `table` of it), and that text must stand in
+    the slot without a gap: a token in a wrong slot or place, or a fork that copies too little, changes the answer."""
+
+    def __init__(self, vocabulary: int = 32, table: Callable[[tuple[int, ...]], np.ndarray] | None = None) -> None:
+        super().__init__(vocabulary)
+        self.table = table or self._random
+        self.held: dict[int, list[int]] = {}
+
+    def _random(self, text: tuple[int, ...]) -> np.ndarray:
+        return (np.random.default_rng(text).standard_normal(self.vocabulary) * 3).astype(np.float32)
+
+    def _add(self, slot: int, start: int, tokens: Sequence[int]) -> tuple[int, ...]:
+        held = self.held.setdefault(slot, [])
+        assert len(held) >= start, f"slot {slot} holds {len(held)} tokens, the next stands at {start}"
+        held[start:] = tokens
+        return tuple(held)
+
+    def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
+        super().extend(slot, start, tokens, logits=False)
+        text = self._add(slot, start, tokens)
+        return self.table(text) if logits else None
+
+    def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        super().decode(tokens, positions, slots)
+        rows = zip(slots.tolist(), positions.tolist(), tokens.tolist(), strict=True)
+        return np.stack([self.table(self._add(slot, position, [token])) for slot, position, token in rows])
+
+    def fork(self, source: int, target: int, tokens: int) -> None:
+        assert len(self.held[source]) >= tokens
+        self.held[target] = self.held[source][:tokens]

@@ -1,12 +1,13 @@
-"""The sampler against Transformers' own logits processors, and its random draws against their probabilities."""
+"""The sampler against Transformers' logits processors, and the draw against the probabilities it claims."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
 from transformers import (
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
@@ -16,96 +17,165 @@ from transformers import (
 )
 
 from engine.config import SamplingParams
-from engine.decoding.sampling import NonFiniteLogits, Sampler, heated, keep, log_softmax
+from engine.decoding.sampling import NonFiniteLogits, Sampler, keep, log_softmax
 
-NONE_SEEN = np.array([], np.int64)
+NONE_SEEN = np.zeros(0, np.int64)
+SEEDS = range(8)
 
 
 def random_logits(seed: int, size: int = 200) -> np.ndarray:
-    return (np.random.default_rng(seed).standard_normal(size) * 3).astype(np.float32)
+    return (np.random.default_rng(seed).normal(size=size) * 3).astype(np.float32)
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"top_k": 1}, {"top_k": 17}, {"top_k": 500}, {"top_p": 0.3}, {"top_p": 0.95}, {"min_p": 0.1},
-        {"top_k": 40, "top_p": 0.8, "min_p": 0.05},
-    ],
-)  # fmt: skip
-def test_the_filters_keep_what_transformers_keeps(given: dict[str, Any], seed: int) -> None:
-    params = SamplingParams(temperature=0.7, **given)
-    logits = random_logits(seed)
-    scores = TemperatureLogitsWarper(0.7)(None, torch.from_numpy(logits)[None])
+def by_transformers(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
+    """Probabilities [V] after Transformers' filters, in the order `generate` applies them."""
+    scores, ids = torch.from_numpy(logits)[None].clone(), torch.LongTensor([[0]])
     if params.top_k:
-        scores = TopKLogitsWarper(params.top_k)(None, scores)
+        scores = TopKLogitsWarper(params.top_k)(ids, scores)
     if params.top_p < 1:
-        scores = TopPLogitsWarper(params.top_p)(None, scores)
+        scores = TopPLogitsWarper(params.top_p)(ids, scores)
     if params.min_p:
-        scores = MinPLogitsWarper(params.min_p)(None, scores)
-    expected = scores[0].softmax(-1).numpy()
-    ids, probabilities = keep(heated(logits, 0.7), params)
-    assert set(ids.tolist()) == set(np.flatnonzero(expected).tolist())
-    np.testing.assert_allclose(probabilities, expected[ids], rtol=1e-4)
-    assert (np.diff(probabilities) <= 0).all()
+        scores = MinPLogitsWarper(params.min_p)(ids, scores)
+    return scores.softmax(-1)[0].numpy()
 
 
-def test_the_repetition_penalty_is_that_of_transformers() -> None:
-    logits = random_logits(1)
-    seen = np.array([3, 50, 120])
-    scores = RepetitionPenaltyLogitsProcessor(1.7)(torch.from_numpy(seen)[None], torch.from_numpy(logits.copy())[None])
-    best = int(scores[0].argmax())
-    kept = logits.copy()
-    assert Sampler(SamplingParams(repetition_penalty=1.7), {2})(logits, seen, 0).id == best
-    assert np.array_equal(logits, kept)  # the backend's buffer is not ours to change
-    favourite = int(logits.argmax())
-    assert Sampler(SamplingParams(repetition_penalty=9.0), {2})(logits, np.array([favourite]), 0).id != favourite
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(),
+        SamplingParams(top_k=1),
+        SamplingParams(top_k=7),
+        SamplingParams(top_k=5000),
+        SamplingParams(top_p=0.9),
+        SamplingParams(top_p=0.05),
+        SamplingParams(min_p=0.1),
+        SamplingParams(min_p=1.0),
+        SamplingParams(top_k=40, top_p=0.8, min_p=0.02),
+    ],
+    ids=["all", "k1", "k7", "k5000", "p.9", "p.05", "m.1", "m1", "all-three"],
+)
+def test_filters_keep_what_transformers_keeps(params: SamplingParams, seed: int) -> None:
+    logits = random_logits(seed)
+    ids, probabilities = keep(logits, params)
+    expected = by_transformers(logits, params)
+    assert set(ids) == set(np.flatnonzero(expected))
+    np.testing.assert_allclose(probabilities, expected[ids], rtol=2e-5)
+    assert (np.diff(probabilities) <= 0).all()  # most likely first
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_draws_follow_the_probabilities() -> None:
-    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
-    sampler = Sampler(SamplingParams(temperature=1.0, seed=1), set())
-    counts = np.bincount([sampler(logits, NONE_SEEN, 0).id for _ in range(20_000)], minlength=4)
-    np.testing.assert_allclose(counts / 20_000, [0.5, 0.3, 0.15, 0.05], atol=0.012)
+def test_equal_logits_at_the_border_of_top_k_all_stay() -> None:
+    ids, _ = keep(np.array([1, 3, 2, 2, 0], np.float32), SamplingParams(top_k=2))
+    assert sorted(ids) == [1, 2, 3]
 
 
-def test_a_seed_repeats_itself_and_is_told() -> None:
-    params = SamplingParams(temperature=1.0)
-    first = Sampler(params, set())
-    again = Sampler(SamplingParams(temperature=1.0, seed=first.seed), set())
-    draws = [[s(random_logits(i), NONE_SEEN, 0).id for i in range(50)] for s in (first, again)]
-    assert draws[0] == draws[1]
-    other = Sampler(SamplingParams(temperature=1.0, seed=first.seed + 1), set())
-    assert [other(random_logits(i), NONE_SEEN, 0).id for i in range(50)] != draws[0]
+@pytest.mark.parametrize("penalty", [0.5, 1.3, 10.0])
+def test_repetition_penalty_equals_transformers(penalty: float) -> None:
+    """Greedy, so the token chosen is the largest of the penalised logits."""
+    seen = np.array([2, 5, 11, 40, 41])
+    sampler = Sampler(SamplingParams(repetition_penalty=penalty), ())
+    changed = 0
+    for seed in range(60):
+        logits = random_logits(seed, size=60)
+        logits[seen] += 3 if penalty > 1 else -1  # so that the penalty decides
+        processor = RepetitionPenaltyLogitsProcessor(penalty)
+        expected = processor(torch.from_numpy(seen)[None], torch.from_numpy(logits)[None].clone())[0].argmax().item()
+        assert sampler(logits, seen, 0).id == expected
+        changed += expected != logits.argmax()
+    assert changed > 5
 
 
-def test_no_end_before_min_tokens() -> None:
-    logits = random_logits(2)
-    end = int(logits.argmax())
-    sampler = Sampler(SamplingParams(min_tokens=3), {end})
-    assert sampler(logits, NONE_SEEN, 2).id != end
-    assert sampler(logits, NONE_SEEN, 3).id == end
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("filters", [{}, {"top_k": 4}, {"top_p": 0.9}])
+def test_draws_are_as_frequent_as_their_probabilities(temperature: float, filters: dict[str, float]) -> None:
+    params = SamplingParams(temperature=temperature, seed=1, **filters)  # type: ignore[arg-type]
+    logits = random_logits(3, size=12) / 6
+    warmed = TemperatureLogitsWarper(temperature)(torch.zeros(1, 1), torch.from_numpy(logits)[None])[0].numpy()
+    expected = by_transformers(warmed, params)
+    sampler, draws = Sampler(params, ()), 6000
+    counts = np.bincount([sampler(logits, NONE_SEEN, 0).id for _ in range(draws)], minlength=12)
+    assert not counts[expected == 0].any()
+    likely = expected * draws >= 5  # where the chi-squared approximation holds
+    assert likely.sum() > 1
+    shares = expected[likely].astype(np.float64)
+    assert chisquare(counts[likely], shares / shares.sum() * counts[likely].sum()).pvalue > 1e-4
 
 
-def test_logprobs_are_the_models_own() -> None:
-    logits = random_logits(3)
-    choice = Sampler(SamplingParams(temperature=0.5, top_k=3, seed=0, logprobs=4), {2})(logits, NONE_SEEN, 0)
-    expected = torch.from_numpy(logits).log_softmax(-1)
-    assert choice.logprob == pytest.approx(float(expected[choice.id]), abs=1e-5)
-    values, ids = expected.topk(4)
-    assert [token for token, _ in choice.top] == ids.tolist()
-    assert [value for _, value in choice.top] == pytest.approx(values.tolist(), abs=1e-5)
-    np.testing.assert_allclose(log_softmax(logits), expected.numpy(), atol=1e-5)
+def test_temperature_zero_is_the_largest_logit() -> None:
+    for seed in SEEDS:
+        logits = random_logits(seed)
+        assert Sampler(SamplingParams(), ())(logits, NONE_SEEN, 0).id == logits.argmax()
 
 
-@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_broken_numbers_are_never_drawn_from(broken: float) -> None:
-    logits = random_logits(4)
-    logits[9] = broken
-    with pytest.raises(NonFiniteLogits):
-        Sampler(SamplingParams(), {2})(logits, NONE_SEEN, 0)
+@pytest.mark.parametrize("temperature", [1e-4, 1e-30, 1e-45, 1e-300])
+def test_however_cold_it_stays_the_largest_logit(temperature: float) -> None:
+    for seed in SEEDS:
+        logits = random_logits(seed)
+        assert Sampler(SamplingParams(temperature=temperature), ())(logits, NONE_SEEN, 0).id == logits.argmax()
 
 
-def test_a_temperature_near_zero_is_greedy() -> None:
-    logits = random_logits(5)
-    assert Sampler(SamplingParams(temperature=1e-30, seed=0), {2})(logits, NONE_SEEN, 0).id == int(logits.argmax())
+def test_huge_finite_logits_do_not_overflow() -> None:
+    logits = np.array([-3e38, 3e38, 0], np.float32)
+    assert Sampler(SamplingParams(temperature=0.1), ())(logits, NONE_SEEN, 0).id == 1
+
+
+def test_a_seed_gives_the_same_draws_and_another_gives_others() -> None:
+    def draws(seed: int | None) -> list[int]:
+        sampler = Sampler(SamplingParams(temperature=1, seed=seed), ())
+        return [sampler(random_logits(i), NONE_SEEN, 0).id for i in range(20)]
+
+    assert draws(7) == draws(7)
+    assert draws(7) != draws(8)
+
+
+def test_a_seed_that_was_drawn_is_told_and_repeats() -> None:
+    first = Sampler(SamplingParams(temperature=1), ())
+    again = Sampler(SamplingParams(temperature=1, seed=first.seed), ())
+    for i in range(20):
+        assert first(random_logits(i), NONE_SEEN, 0).id == again(random_logits(i), NONE_SEEN, 0).id
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_no_end_of_text_before_min_tokens(temperature: float) -> None:
+    logits = np.array([50, 0, 49, 1], np.float32)
+    sampler = Sampler(SamplingParams(min_tokens=2, temperature=temperature, top_k=1), (0, 2))
+    assert [sampler(logits, NONE_SEEN, made).id for made in range(4)] == [3, 3, 0, 0]
+    assert logits.tolist() == [50, 0, 49, 1]  # the caller's array is left alone
+
+
+def test_an_end_of_text_beyond_the_models_vocabulary_is_no_matter() -> None:
+    sampler = Sampler(SamplingParams(min_tokens=1), (1, 900))
+    assert sampler(np.array([0, 5, 1], np.float32), NONE_SEEN, 0).id == 2
+
+
+@given(st.lists(st.floats(-80, 80, width=32), min_size=2, max_size=50), st.integers(0, 100))
+def test_logprobs_are_the_models_own(values: list[float], count: int) -> None:
+    """Before penalty, temperature and filters."""
+    logits = np.array(values, np.float32)
+    params = SamplingParams(logprobs=count, repetition_penalty=1.5, temperature=0.5, top_k=2, seed=0)
+    choice = Sampler(params, ())(logits, np.array([0]), 0)
+    expected = torch.from_numpy(logits).double().log_softmax(-1).numpy()
+    assert choice.logprob == pytest.approx(expected[choice.id], abs=2e-5)
+    assert len(choice.top) == min(count, len(values))
+    assert [p for _, p in choice.top] == pytest.approx(sorted(expected, reverse=True)[:count], abs=2e-5)
+    assert all(p == pytest.approx(expected[i], abs=2e-5) for i, p in choice.top)
+
+
+def test_without_logprobs_none_are_told() -> None:
+    choice = Sampler(SamplingParams(), ())(random_logits(0), NONE_SEEN, 0)
+    assert (choice.logprob, choice.top) == (None, ())
+
+
+def test_log_softmax_equals_torch_on_every_row() -> None:
+    rows = np.stack([random_logits(seed) * 20 for seed in SEEDS])
+    np.testing.assert_allclose(log_softmax(rows), torch.from_numpy(rows).log_softmax(-1), atol=2e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_numbers_that_are_not_finite_are_never_drawn_from(bad: float, temperature: float) -> None:
+    logits = random_logits(0)
+    logits[17] = bad
+    with pytest.raises(NonFiniteLogits, match="not finite: try precision fp32"):
+        Sampler(SamplingParams(temperature=temperature), ())(logits, NONE_SEEN, 0)

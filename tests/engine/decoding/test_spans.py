@@ -1,67 +1,119 @@
-"""Constrained search against brute force on a model small enough to try every span."""
+"""Constrained search on a model of a few tokens: small enough that brute force knows the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from engine.backends.base import JOB_SLOTS
 from engine.decoding.sampling import log_softmax
 from engine.decoding.spans import search
 from engine.results import Span
-from tests.engine.fake_backend import FakeBackend
+from tests.engine.fake_backend import RememberingBackend
+
+PROMPT = (1, 2, 3)
+END = 0
+WIDTH = JOB_SLOTS - 1  # beams
+CONTEXTS = st.lists(st.integers(4, 9), min_size=1, max_size=12)
 
 
-class Bigram(FakeBackend):
-    """Random logits that depend on the last token only."""
-
-    def __init__(self, seed: int, vocabulary: int = 12) -> None:
-        super().__init__(vocabulary)
-        self.table = np.random.default_rng(seed).standard_normal((vocabulary, vocabulary)).astype(np.float32) * 2
-
-    def after(self, token: int) -> np.ndarray:
-        return self.table[token]
-
-
-def finish(job: Generator[None, None, list[Span]]) -> list[Span]:
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            return end.value
+def found_by(
+    backend: RememberingBackend, allowed: Sequence[int], top_k: int, most: int, ends: Sequence[int] = (END,)
+) -> list[Span]:
+    slot = 4
+    logits = backend.extend(slot, 0, PROMPT)
+    assert logits is not None
+    work = search(backend, slot, len(PROMPT), logits, allowed, ends, top_k, most)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        return end.value
 
 
-def brute(backend: Bigram, prompt_end: int, allowed: list[int], end: int, most: int) -> dict[tuple[int, ...], float]:
-    found = {}
-    for start in range(len(allowed)):
-        total, last = 0.0, prompt_end
-        for stop in range(start, min(len(allowed), start + most)):
-            total += float(log_softmax(backend.after(last))[allowed[stop]])
-            last = allowed[stop]
-            found[tuple(allowed[start : stop + 1])] = total + float(log_softmax(backend.after(last))[end])
-    return found
+def brute_force(
+    backend: RememberingBackend, allowed: Sequence[int], most: int, ends: Sequence[int] = (END,)
+) -> dict[tuple[int, ...], float]:
+    """Log-probability of every different run of `allowed`, ending included."""
+    runs = {tuple(allowed[a:b]) for a in range(len(allowed)) for b in range(a + 1, min(a + most, len(allowed)) + 1)}
+    table = {}
+    for run in runs:
+        text: tuple[int, ...] = PROMPT
+        total = 0.0
+        for token in run:
+            total += float(log_softmax(backend.table(text))[token])
+            text = (*text, token)
+        table[run] = total + float(np.logaddexp.reduce(log_softmax(backend.table(text))[list(ends)]))
+    return table
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_the_best_span_is_the_best_of_all(seed: int) -> None:
-    backend = Bigram(seed)
-    allowed = np.random.default_rng(seed).integers(2, 6, 9).tolist()  # four distinct tokens: the beams hold them all
-    spans = finish(search(backend, 0, 4, backend.after(1), allowed, {0}, 3, 4))
-    every = brute(backend, 1, allowed, 0, 4)
-    assert spans[0].logprob == pytest.approx(max(every.values()), abs=1e-4)
-    for span in spans:
-        assert span.end - span.start == span.tokens <= 4
-        assert span.logprob == pytest.approx(every[tuple(allowed[span.start : span.end])], abs=1e-4)
-    assert [s.logprob for s in spans] == sorted((s.logprob for s in spans), reverse=True)
-    assert len({tuple(allowed[s.start : s.end]) for s in spans}) == len(spans)
+@settings(max_examples=60, deadline=None)
+@given(CONTEXTS, st.integers(1, 5), st.integers(1, 6))
+def test_spans_are_runs_of_what_is_allowed_with_their_true_probability(
+    allowed: list[int], top_k: int, most: int
+) -> None:
+    backend = RememberingBackend()
+    table = brute_force(backend, allowed, most)
+    spans = found_by(backend, allowed, top_k, most)
+    runs = [tuple(allowed[span.start : span.end]) for span in spans]
+    assert 1 <= len(runs) <= top_k
+    assert len(set(runs)) == len(runs)
+    for run, span in zip(runs, spans, strict=True):
+        assert 1 <= span.tokens == span.end - span.start <= most
+        assert span.logprob == pytest.approx(table[run], abs=1e-4)
+    assert [span.logprob for span in spans] == sorted((span.logprob for span in spans), reverse=True)
 
 
-def test_a_span_never_joins_what_does_not_stand_together() -> None:
-    backend = Bigram(0)
-    backend.table[:] = 0
-    backend.table[1, 3] = backend.table[3, 5] = backend.table[5, 0] = 9  # the model wants 3, then 5, then the end
-    spans = finish(search(backend, 0, 4, backend.after(1), [3, 4, 5], {0}, 5, 3))
-    texts = [tuple([3, 4, 5][s.start : s.end]) for s in spans]
-    assert (3, 5) not in texts
-    assert set(texts) <= {(3,), (4,), (5,), (3, 4), (4, 5), (3, 4, 5)}
+@settings(max_examples=60, deadline=None)
+@given(st.permutations(range(4, 4 + WIDTH)), st.integers(1, 5), st.integers(1, 6))
+def test_the_best_equal_brute_force_where_the_beam_holds_all(allowed: list[int], top_k: int, most: int) -> None:
+    """Different tokens throughout: each hypothesis has one continuation, so no more than the beam holds exist."""
+    backend = RememberingBackend()
+    table = brute_force(backend, allowed, most)
+    best = sorted(table, key=lambda run: -table[run])[:top_k]
+    spans = found_by(backend, allowed, top_k, most)
+    assert [tuple(allowed[span.start : span.end]) for span in spans] == best
+
+
+def test_a_run_that_stands_twice_may_go_on_as_either() -> None:
+    """`5 6` is followed by 7 in one place and by 8 in another; the model wants `5 6 8`."""
+    wanted = (5, 6, 8, END)
+
+    def table(text: tuple[int, ...]) -> np.ndarray:
+        logits = np.zeros(16, np.float32)
+        at = len(text) - len(PROMPT)
+        if at < len(wanted) and text[len(PROMPT) :] == wanted[:at]:
+            logits[wanted[at]] = 12
+        return logits
+
+    allowed = [5, 6, 7, 9, 5, 6, 8, 10]
+    (span,) = found_by(RememberingBackend(table=table, vocabulary=16), allowed, 1, 8)
+    assert (span.start, span.end) == (4, 7)
+
+
+def test_any_of_several_ends_ends_an_answer() -> None:
+    backend = RememberingBackend()
+    ends = (0, 30, 31)
+    allowed = [4, 5, 6, 7]
+    table = brute_force(backend, allowed, 4, ends)
+    (span,) = found_by(backend, allowed, 1, 4, ends)
+    assert span.logprob == pytest.approx(max(table.values()), abs=1e-4)
+
+
+def test_it_yields_between_steps_and_stops_once_nothing_better_can_come() -> None:
+    def ends_at_once(text: tuple[int, ...]) -> np.ndarray:
+        logits = np.full(16, -20, np.float32)
+        logits[5 if len(text) == len(PROMPT) else END] = 20
+        return logits
+
+    backend = RememberingBackend(table=ends_at_once, vocabulary=16)
+    (span,) = found_by(backend, [5, 6, 7, 8, 9], 1, 5)
+    assert (span.start, span.end) == (0, 1)
+    assert len(backend.batches) == 1
+    patient = RememberingBackend(table=lambda text: np.zeros(16, np.float32), vocabulary=16)
+    assert len(found_by(patient, [5, 6, 7, 8], 10, 5)) == 10  # every run there is
+    assert len(patient.batches) == 4

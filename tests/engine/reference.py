@@ -1,0 +1,70 @@
+"""The two sides of every comparison: our decoder on a folder, and Transformers on the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine import Engine, EngineConfig
+from engine.cache.static import StaticCache
+from engine.decoder import Decoder, Segment
+from engine.families import describe
+from engine.parameters import build, expected_shapes
+from engine.weights import check_shapes, load_config, load_state
+
+
+@contextmanager
+def opened(folder: Path, **options: Any) -> Iterator[Engine]:
+    """An engine in fp32 with plain torch decode unless told otherwise, closed at the end."""
+    engine = Engine(EngineConfig(str(folder), **{"precision": "fp32", "kernels": False, "threads": 2, **options}))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def make_decoder(folder: Path, precision: str = "fp32", slots: int = 4, context: int = 128) -> Decoder:
+    arch, state = describe(load_config(folder)), load_state(folder)
+    check_shapes(state, expected_shapes(arch, state), folder)
+    cpu = torch.device("cpu")
+    params = build(arch, state, precision, context=context, device=cpu, compute_dtype=torch.float32)
+    return Decoder(arch, params, StaticCache(arch.layers, slots, arch.kv_heads, context, arch.head_dim))
+
+
+def logits(decoder: Decoder, tokens: Sequence[int], slot: int = 0, start: int = 0) -> torch.Tensor:
+    """Logits [T, V] of one text."""
+    return decoder.logits(decoder.hidden(torch.tensor(tokens), [Segment(slot, start, len(tokens))]))
+
+
+@cache
+def transformers_model(folder: Path) -> Any:
+    """The folder's model in fp32 with plain ("eager") attention."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+@torch.inference_mode()
+def expected_logits(folder: Path, tokens: Sequence[int]) -> torch.Tensor:
+    """Logits [T, V] by Transformers."""
+    return transformers_model(folder)(torch.tensor([list(tokens)])).logits[0]
+
+
+def expected_tokens(folder: Path, prompt: Sequence[int], count: int) -> tuple[int, ...]:
+    """What Transformers' own greedy `generate` adds to a prompt."""
+    out = transformers_model(folder).generate(
+        torch.tensor([list(prompt)]), max_new_tokens=count, do_sample=False, pad_token_id=0
+    )
+    return tuple(out[0, len(prompt) :].tolist())
+
+
+def random_tokens(*lengths: int, vocabulary: int = 384, seed: int = 0) -> list[list[int]]:
+    """Texts of those lengths; ids from 3 on, so that no special token ends one."""
+    generator = np.random.default_rng(seed)
+    return [generator.integers(3, vocabulary, length).tolist() for length in lengths]
