@@ -84,7 +84,8 @@ class Sampler:
 
 def heated(logits: np.ndarray, temperature: float) -> np.ndarray:
     """logits f32 [V] / temperature, shifted so that the largest is 0: however cold, none overflows."""
-    return (logits - logits.max()) / max(np.float32(temperature), np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):  # to minus infinity: a probability of 0, as it is meant
+        return (logits - logits.max()) / max(np.float32(temperature), np.finfo(np.float32).tiny)
 
 
 def keep(logits: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.ndarray]:
