@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from engine.results import Token
 from engine.scheduler import PREFILL_CHUNK, Closed, Scheduler
 from engine.sequence import Sequence
 from engine.tokenizer import Tokenizer
-from tests.engine.fake_backend import FakeBackend
+from tests.engine.fake_backend import FakeBackend, RememberingBackend
 
 Start = Callable[..., Scheduler]
 
@@ -193,3 +194,70 @@ def test_closing_tells_everybody_who_waits(start: Start, tokenizer: Tokenizer) -
             ids(one)
     with pytest.raises(Closed):
         scheduler.submit(sequence(tokenizer, [4], 2))
+
+
+def test_an_interrupted_callers_job_is_dropped_before_its_next_step(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = start(FakeBackend())
+    begun, gate, steps = threading.Event(), threading.Event(), []
+
+    def job() -> Generator[None, None, None]:
+        while True:
+            steps.append(1)
+            begun.set()
+            assert gate.wait(10)
+            yield
+
+    class Interrupted(Future):
+        def result(self, timeout: float | None = None) -> object:
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.scheduler.Future", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.run(job())
+    gate.set()
+
+    def after() -> Generator[None, None, str]:
+        return "ran"
+        yield
+
+    assert scheduler.run(after()) == "ran"
+    assert len(steps) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_died(tokenizer: Tokenizer) -> None:
+    gate = threading.Event()
+
+    def die() -> None:
+        assert gate.wait(10)
+        raise OSError("no threads to be had")
+
+    scheduler = Scheduler(FakeBackend(), 2, True, die)
+    one = sequence(tokenizer, [4], 2)
+    scheduler.submit(one)
+    gate.set()
+    with pytest.raises(Closed):
+        ids(one)
+    with pytest.raises(Closed):
+        scheduler.submit(sequence(tokenizer, [4], 2))
+    scheduler.close()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_nothing_of_a_neighbour_reaches_a_sequence(start: Start, tokenizer: Tokenizer, cached: bool) -> None:
+    """The fake's numbers depend on the whole text in the slot: a mixed-up slot or place would change the tokens."""
+    scheduler = start(RememberingBackend(), batch=3, cached=cached)
+    prompts = [[5 + i] * (1 + 3 * i) for i in range(8)]
+    alone = []
+    for prompt in prompts:
+        scheduler.submit(one := sequence(tokenizer, prompt, 12))
+        alone.append(ids(one))
+    together = [sequence(tokenizer, prompt, 12) for prompt in prompts]
+    for one in together:
+        scheduler.submit(one)
+    assert [ids(one) for one in together] == alone
+    assert len({tuple(found) for found in alone}) == len(alone)

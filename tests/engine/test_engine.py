@@ -1,0 +1,338 @@
+"""The engine on tiny models: every lossless switch gives the same tokens, every number is Transformers' own."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine import BadRequest, Engine, EngineConfig, SamplingParams
+from engine.scheduler import Closed
+from tests.engine.conftest import Models
+from tests.engine.reference import expected_logits, expected_tokens, opened, random_tokens, transformers_model
+from tests.tiny import FAMILIES
+
+GREEDY = SamplingParams(max_tokens=20)
+LONG = SamplingParams(max_tokens=400, min_tokens=400)
+PROMPTS = random_tokens(1, 5, 40, 12, 7, 3, 25, 9)
+
+
+@pytest.fixture(scope="module")
+def engine(models: Models) -> Iterator[Engine]:
+    # A config of its own: equal configs share one engine, so another test's would close this one.
+    with opened(models("llama"), max_batch=7) as engine:
+        yield engine
+
+
+def tokens_of(engine: Engine, prompts: Any, params: SamplingParams = GREEDY) -> list[tuple[int, ...]]:
+    return [done.token_ids for done in engine.generate(prompts, params)]
+
+
+# ---- the same tokens
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("switches", [{}, {"kv_cache": False}, {"kernels": True}], ids=["plain", "no-cache", "kernels"])
+def test_greedy_tokens_equal_transformers_generate(models: Models, family: str, switches: dict[str, Any]) -> None:
+    folder = models(family)
+    with opened(folder, **switches) as engine:
+        assert engine.info.notes == ()  # the kernels did not fall back
+        found = tokens_of(engine, PROMPTS[:4])
+    assert found == [expected_tokens(folder, prompt, 20) for prompt in PROMPTS[:4]]
+    assert len(set(itertools.chain(*found))) > 10
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "half"])
+def test_eight_threads_get_what_each_gets_alone(models: Models, precision: str) -> None:
+    wanted = [SamplingParams(max_tokens=24, temperature=i % 2 * 1.0, seed=i, logprobs=0) for i in range(8)]
+    with opened(models("llama"), precision=precision, kernels=True, max_batch=5) as engine:
+        alone = [engine.generate(prompt, params)[0] for prompt, params in zip(PROMPTS, wanted, strict=True)]
+        ready = threading.Barrier(8)
+
+        def ask(i: int) -> Any:
+            ready.wait(10)
+            if i % 2:
+                return "".join(token.text for token in engine.stream(PROMPTS[i], wanted[i]))
+            engine.score(PROMPTS[i], [[7], [8, 9]])
+            return engine.generate(PROMPTS[i], wanted[i])[0]
+
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(ask, range(8)))
+        for i, (one, other) in enumerate(zip(alone, together, strict=True)):
+            if i % 2:
+                assert other == one.text
+            else:
+                assert (other.token_ids, other.logprobs) == (one.token_ids, one.logprobs)  # to the last bit
+
+
+def test_more_prompts_than_places_come_back_in_order(engine: Engine) -> None:
+    assert tokens_of(engine, PROMPTS * 3) == [tokens_of(engine, [prompt])[0] for prompt in PROMPTS] * 3
+
+
+def test_a_stream_is_the_completion_bit_by_bit(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=30, temperature=1.2, seed=3, logprobs=2)
+    whole = engine.generate("The film was", params)[0]
+    tokens = list(engine.stream("The film was", params))
+    assert "".join(token.text for token in tokens) == whole.text
+    assert tuple(token.id for token in tokens) == whole.token_ids
+    assert tuple(token.top for token in tokens) == whole.top_logprobs
+    timings = [token.timing for token in tokens if token.timing]
+    assert [timing.new_tokens for timing in timings] == list(range(1, len(tokens) + 1))
+    assert [timing.finish_reason for timing in timings[:-1]] == [None] * (len(tokens) - 1)
+    assert timings[-1].finish_reason in ("length", "stop")
+    assert whole.seed == 3
+
+
+def test_a_text_prompt_is_its_tokens(engine: Engine) -> None:
+    text = "The film was great"
+    assert tokens_of(engine, text) == tokens_of(engine, engine.tokenizer.encode(text))
+    assert tokens_of(engine, [text, PROMPTS[1]]) == [*tokens_of(engine, text), *tokens_of(engine, [PROMPTS[1]])]
+    assert tokens_of(engine, np.array(PROMPTS[1])) == tokens_of(engine, [PROMPTS[1]])
+    assert engine.generate([]) == []
+
+
+def test_int8_is_near_fp32(models: Models) -> None:
+    with opened(models("llama")) as full, opened(models("llama"), precision="int8") as small:
+        text = PROMPTS[2]
+        exact, stored = (engine.logprobs([text])[0].logprobs for engine in (full, small))
+        assert 0 < np.abs(exact - stored).mean() < 0.2
+        assert small.info.weight_bytes < 0.4 * full.info.weight_bytes
+
+
+# ---- scores, features, log-probabilities
+
+
+def total_logprob(folder: Path, prompt: list[int], choice: list[int]) -> float:
+    rows = expected_logits(folder, [*prompt, *choice]).log_softmax(-1)
+    return sum(float(rows[len(prompt) - 1 + i, token]) for i, token in enumerate(choice))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_score_is_the_logprob_of_the_continuation(models: Models, kernels: bool) -> None:
+    folder = models("qwen3")
+    choices = [[5], [6, 7, 8], [6, 7], [9, 5, 5, 100]]
+    with opened(folder, kernels=kernels) as engine:
+        for prompt, scores in zip(PROMPTS[1:4], engine.score(PROMPTS[1:4], choices), strict=True):
+            expected = [total_logprob(folder, prompt, choice) for choice in choices]
+            assert scores.logprobs == pytest.approx(expected, abs=1e-3)
+            assert scores.tokens == (1, 3, 2, 4)
+            own = engine.logprobs([[*prompt, *choices[1]]])[0].logprobs[-3:]
+            assert scores.logprobs[1] == pytest.approx(float(own.sum()), abs=1e-3)
+            assert scores.timing.prompt_tokens == len(prompt)
+
+
+def test_the_order_of_choices_does_not_matter(engine: Engine) -> None:
+    choices = [[5], [6, 7, 8], [6, 7]]
+    first = engine.score(PROMPTS[2], choices)[0].logprobs
+    assert engine.score(PROMPTS[2], choices[::-1])[0].logprobs == first[::-1]
+    assert engine.score(PROMPTS[2], " great")[0].logprobs == engine.score(PROMPTS[2], [" great"])[0].logprobs
+
+
+def test_logprobs_equal_transformers(engine: Engine, models: Models) -> None:
+    for text, found in zip(PROMPTS, engine.logprobs(PROMPTS), strict=True):
+        rows = expected_logits(models("llama"), text).log_softmax(-1)
+        expected = [float(rows[i, token]) for i, token in enumerate(text[1:])]
+        assert found.token_ids.tolist() == text
+        assert found.logprobs.dtype == np.float32
+        np.testing.assert_allclose(found.logprobs, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("layer", [-1, 0, 1, 2])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_features_equal_transformers_hidden_states(models: Models, family: str, layer: int) -> None:
+    with opened(models(family)) as engine, torch.inference_mode():
+        mean, last = (engine.embed(PROMPTS[1:4], layer, pooling) for pooling in ("mean", "last"))
+        for row, text in enumerate(PROMPTS[1:4]):
+            output = transformers_model(models(family))(torch.tensor([text]), output_hidden_states=True)
+            states = output.hidden_states[layer][0].numpy()
+            np.testing.assert_allclose(mean[row], states.mean(0), atol=1e-4)
+            np.testing.assert_allclose(last[row], states[-1], atol=1e-4)
+        assert mean.dtype == np.float32
+        assert engine.embed([]).shape == (0, 64)
+
+
+def test_spans_stand_in_the_context_best_first(engine: Engine) -> None:
+    allowed = random_tokens(30, seed=4)[0]
+    spans = engine.spans(PROMPTS[2], allowed, top_k=3, max_tokens=5)
+    assert len(spans) == 3
+    ends = [*engine.tokenizer.eos_ids, engine.tokenizer.encode("\n")[0]]
+    for span in spans:
+        run = allowed[span.start : span.end]
+        scores = engine.score(PROMPTS[2], [[*run, end] for end in ends])[0].logprobs
+        assert span.logprob == pytest.approx(float(np.logaddexp.reduce(scores)), abs=1e-3)
+    assert [span.logprob for span in spans] == sorted((span.logprob for span in spans), reverse=True)
+
+
+# ---- stopping
+
+
+def steps_settle(engine: Engine) -> int:
+    """The step counter once a request made now has been through: whatever was cancelled before has left by then."""
+    engine.generate([[5]], SamplingParams(max_tokens=1))
+    return engine.steps - 1
+
+
+def test_closing_a_stream_stops_the_work_within_one_step(engine: Engine) -> None:
+    stream = engine.stream(PROMPTS[1], LONG)
+    for _ in range(3):
+        next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    closed = engine.steps
+    assert steps_settle(engine) - closed <= 1
+    assert steps_settle(engine) - steps_settle(engine) == -1  # and from then on only what is asked for runs
+
+
+def test_a_stream_closed_before_its_first_token_never_runs(engine: Engine) -> None:
+    before = engine.steps
+    engine.stream(PROMPTS[1], LONG).close()  # type: ignore[attr-defined]
+    assert steps_settle(engine) == before
+
+
+def test_a_stream_waits_to_be_begun_off_the_clock(engine: Engine) -> None:
+    stream = engine.stream(PROMPTS[1], GREEDY)
+    asked = threading.Event()
+    asked.wait(0.3)
+    first = next(stream)
+    assert first.timing is not None
+    assert 0 < first.timing.ttft_s < 0.3
+
+
+# ---- one engine for equal configs, and its end
+
+
+def test_equal_configs_share_one_engine_until_it_is_closed(models: Models) -> None:
+    config = EngineConfig(str(models("mistral")), precision="fp32", kernels=False)
+    with ThreadPoolExecutor(4) as pool:
+        engines = list(pool.map(lambda _: Engine(config), range(4)))
+    assert len(set(map(id, engines))) == 1
+    engines[0].close()
+    fresh = Engine(config)
+    try:
+        assert fresh is not engines[0]
+        assert len(tokens_of(fresh, [PROMPTS[0]])[0]) > 0
+        engines[0].close()  # again: the fresh one is another's
+        assert Engine(config) is fresh
+    finally:
+        fresh.close()
+
+
+def test_a_closed_engine_says_so_to_those_who_wait_and_those_who_come(models: Models) -> None:
+    engine = Engine(EngineConfig(str(models("llama")), precision="fp32", kernels=False, max_batch=1))
+    stream = engine.stream(PROMPTS[1], LONG)
+    next(stream)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(engine.generate, PROMPTS[2], GREEDY)
+        engine.close()
+        with pytest.raises(Closed, match="The engine was closed: load it again"):
+            waiting.result(10)
+    with pytest.raises(Closed):
+        list(stream)
+    calls: list[Callable[[], object]] = [
+        lambda: engine.generate("a"), lambda: engine.score("a", ["b"]), lambda: engine.embed("a"),
+        lambda: engine.logprobs("ab"), lambda: next(iter(engine.stream("a"))),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(Closed):
+            call()
+
+
+def test_a_closed_engine_is_freed(models: Models) -> None:
+    engine = Engine(EngineConfig(str(models("gpt2")), precision="int8", kernels=False, threads=1))
+    gone = weakref.ref(engine._backend)
+    engine.close()
+    del engine
+    gc.collect()
+    assert gone() is None
+
+
+def test_loading_can_be_given_up_from_the_progress_callback(models: Models) -> None:
+    threads = threading.active_count()
+    config = EngineConfig(str(models("gpt2")), precision="half", kernels=False, threads=1)
+    for stage in ("Loading", "Preparing", "Ready"):
+
+        def give_up(message: str, share: float | None, stage: str = stage) -> None:
+            if message.startswith(stage):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Engine(config, give_up)
+        assert threading.active_count() == threads
+    heard: list[str] = []
+    Engine(config, lambda message, share: heard.append(message)).close()
+    assert heard[-1] == "Ready"
+
+
+# ---- bad requests
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda e: e.generate(""), "The prompt is empty: give some text."),
+        (lambda e: e.generate(["a", ""]), "The prompt is empty"),
+        (lambda e: e.stream(""), "The prompt is empty"),
+        (lambda e: e.generate([[5, 384]]), "A token id of the prompt is outside 0 to 383."),
+        (lambda e: e.generate([[-1]]), "outside 0 to 383"),
+        (lambda e: e.generate("a\0b"), "NUL character"),
+        (lambda e: e.generate("a\ud800b"), "lone surrogate"),
+        (
+            lambda e: e.generate([[5] * 500], SamplingParams(max_tokens=13)),
+            "The text has 500 tokens and 13 more are asked for, but the window is 512: shorten the text",
+        ),
+        (lambda e: e.stream([5], SamplingParams(max_tokens=512)), "1 tokens and 512 more"),
+        (lambda e: e.generate("a" * 1_000_000), "but the window is 512"),
+        (lambda e: e.score("a", []), "no choices to score"),
+        (lambda e: e.score("a", ["b", ""]), "The choice is empty"),
+        (lambda e: e.score("a", [[999]]), "A token id of the choice is outside"),
+        (lambda e: e.score([[5] * 510], [[1], [1, 2, 3]]), "510 tokens and 3 more"),
+        (lambda e: e.spans("a", []), "no text to take an answer from"),
+        (lambda e: e.spans("a", [999]), "A token id of the context is outside"),
+        (lambda e: e.spans("a", [5], top_k=0), "top_k is 0"),
+        (lambda e: e.spans("a", [5], max_tokens=0), "max_tokens 0"),
+        (lambda e: e.spans("a", [5], end=""), "The end is empty"),
+        (lambda e: e.spans([5] * 500, [5], max_tokens=32), "500 tokens and 32 more"),
+        (lambda e: e.embed("a", layer=3), "Layer 3 does not exist: give 0 to 2, or -1"),
+        (lambda e: e.embed("a", layer=-2), "Layer -2"),
+        (lambda e: e.embed("a", pooling="max"), "Pooling 'max' is unknown: choose mean or last"),
+        (lambda e: e.embed(""), "The prompt is empty"),
+        (lambda e: e.logprobs([[5] * 513]), "513 tokens, but the window is 512"),
+        (lambda e: e.classify(["a"]), "is a causal model: this call needs classification"),
+        (lambda e: e.answer("a", "b"), "this call needs question-answering"),
+    ],
+)
+def test_a_bad_request_is_one_sentence_and_runs_nothing(
+    engine: Engine, call: Callable[[Engine], object], sentence: str
+) -> None:
+    before = engine.steps
+    with pytest.raises(BadRequest) as caught:
+        call(engine)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert engine.steps == before
+
+
+def test_a_text_that_just_fits_runs_to_the_end_of_the_window(engine: Engine) -> None:
+    done = engine.generate([[5] * 500], SamplingParams(max_tokens=12, min_tokens=12))[0]
+    assert len(done.token_ids) == 12
+    assert engine.logprobs([[5] * 512])[0].logprobs.shape == (511,)
+
+
+# ---- the real model
+
+
+@pytest.mark.model
+def test_the_default_model_says_what_transformers_says(default_model_folder: Path) -> None:
+    prompts = ["The film begins with", "The capital of France is", "Once upon a time, in a small village"]
+    with opened(default_model_folder, kernels=True, threads=0) as engine:
+        found = tokens_of(engine, prompts, SamplingParams(max_tokens=24))
+        ids = [engine.tokenizer.encode(prompt) for prompt in prompts]
+    assert found == [expected_tokens(default_model_folder, prompt, 24) for prompt in ids]
