@@ -33,6 +33,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 DEFAULT_HOST, DEFAULT_PORT, DEFAULT_QUEUE_SIZE = "127.0.0.1", 7860, 32
 MAX_FILE_SIZE = "1mb"  # no tab takes a file; uploads are refused early
 KEEP_FILES_S = 3600
+LOOK_S = 0.5
 TITLE = """<div><h1>Brisk</h1><p>Language-model tasks, fast on the machine you have.</p></div>
 <p class="brisk-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> stops</p>"""
 
@@ -58,6 +59,8 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
 
 def serve(page: gr.Blocks, host: str, port: int) -> str:
     """Starts the server on threads of its own and returns its address. UserError where the port is taken."""
+    from gradio.exceptions import ServerFailedToStartError
+
     from pipelines import style
 
     try:
@@ -78,7 +81,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> str:
             css=style.CSS,
             js=style.JS,
         )
-    except OSError as error:  # somebody took the port since it was looked at
+    except (OSError, ServerFailedToStartError) as error:  # somebody took the port since it was looked at
         raise UserError(_port_sentence(host, port, error)) from error
     return url
 
@@ -136,9 +139,9 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     holder = EngineHolder(check=check_wanted)
-    holder.begin(config)
     page = build(holder, config, size)
     url = serve(page, host, port)
+    holder.begin(config)  # not sooner: importing torch beside Gradio would only delay the page
     say(f"Brisk is at {url} ({time.perf_counter() - began:.1f} s); {config.model} is loading.")
     try:
         wait(holder, ended, began)
@@ -161,7 +164,8 @@ def wait(holder: EngineHolder, ended: threading.Event, began: float) -> None:
         say(f"Ready after {time.perf_counter() - began:.1f} s: {info.source}")
         for note in info.notes:
             say(note)
-    ended.wait()
+    while not ended.wait(LOOK_S):
+        pass  # looked at now and then: a signal that reaches another thread does not end a wait without end
 
 
 def _exit(code: int) -> Any:

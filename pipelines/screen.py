@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gradio.context import get_blocks_context
 from engine.errors import BadRequest, UserError
 from pipelines.holder import EngineHolder
 from pipelines.results import RunInfo
-from pipelines.work import Step, follow
+from pipelines.work import Newest, Step, follow
 
 T = TypeVar("T")
 
@@ -151,10 +152,11 @@ def wire(
         [*outputs, row.line, row.stop],
         concurrency_limit=ENGINE_EVENTS,
         concurrency_id=ENGINE_QUEUE,
+        trigger_mode="multiple",  # a new run takes the place of the one before
         show_progress="hidden",
         api_visibility="private",
     )
-    for trigger in (chooser.click, row.stop.click, row.clear.click):
+    for trigger in (row.stop.click, row.clear.click):
         # Before what these do next: events of one click are dispatched in the order they were made here, and a frame
         # of the cancelled run must not come after.
         trigger(None, None, None, cancels=[run], queue=False, api_visibility="private")
@@ -193,11 +195,16 @@ def run_handler(
     outputs: int,
 ) -> Callable[..., Iterator[list[Any]]]:
     """The generator behind a Run button: what was there before stays until something new comes, errors become toasts,
-    and closing it stops the engine."""
+    and closing it stops the engine, as does another run of the same visitor's."""
+    newest = Newest()
 
-    def handler(*values: Any) -> Iterator[list[Any]]:
+    def handler(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        with newest.run(request.session_hash) as stopped:
+            yield from frames(stopped, *values)
+
+    def frames(stopped: threading.Event, *values: Any) -> Iterator[list[Any]]:
         yield [*[gr.skip()] * outputs, status_line("Waiting", kind="busy"), gr.update(interactive=True)]
-        steps = follow(holder, task, lambda pipeline: start(pipeline, *values))
+        steps = follow(holder, task, lambda pipeline: start(pipeline, *values), stopped)
         try:
             for step in steps:
                 if step.value is None:
@@ -205,16 +212,17 @@ def run_handler(
                 else:
                     shown, line = show(step.value, *values)
                     yield [*shown, line, gr.skip()]
-        except UserError as error:
-            yield [
-                *[gr.skip()] * outputs,
-                status_line("Not done", str(error), kind="stopped"),
-                gr.update(interactive=False),
-            ]
-            raise toast(error) from error
+        except Exception as error:
+            sentence = str(error) if isinstance(error, UserError) else "This is a fault of ours: the log says more."
+            line = status_line("Not done", sentence, kind="stopped")
+            yield [*[gr.skip()] * outputs, line, gr.update(interactive=False)]
+            if isinstance(error, UserError):
+                raise toast(error) from error
+            raise
         finally:
             steps.close()  # type: ignore[attr-defined]  # a generator: stops the work when this one is closed
-        yield [*[gr.skip()] * (outputs + 1), gr.update(interactive=False)]
+        if not stopped.is_set():  # else the run that took its place has the screen
+            yield [*[gr.skip()] * (outputs + 1), gr.update(interactive=False)]
 
     return handler
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +37,29 @@ class Step(Generic[T]):
     value: T | None
     stage: str
     seconds: float  # since the request began to run
+
+
+class Newest:
+    """Lets only the newest run of each key (a visitor's tab) go on: a new one stops the one before it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[Hashable, threading.Event] = {}
+
+    @contextmanager
+    def run(self, key: Hashable) -> Iterator[threading.Event]:
+        """The event that is set once another run of the key begins."""
+        stopped = threading.Event()
+        with self._lock:
+            before, self._running[key] = self._running.get(key), stopped
+        if before is not None:
+            before.set()
+        try:
+            yield stopped
+        finally:
+            with self._lock:
+                if self._running.get(key) is stopped:
+                    del self._running[key]
 
 
 class _Worker(Generic[T]):
@@ -83,17 +107,20 @@ class _Worker(Generic[T]):
                 self._changed.notify()
 
 
-def follow(holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]]) -> Iterator[Step[T]]:
+def follow(
+    holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]], stopped: threading.Event | None = None
+) -> Iterator[Step[T]]:
     """Runs `start(pipeline of the task)` and yields what it gives, at most 25 times a second, at least 4 times.
 
-    Waits for the engine while it loads. Closing this generator stops the work: a stream of the engine within one
-    step, other calls before their next use of the engine.
+    Waits for the engine while it loads. Closing this generator, or setting `stopped` (it then ends early), stops the
+    work: a stream of the engine within one step, other calls before their next use of the engine.
 
     Raises
     ------
     BadModel : no engine could be loaded.
     BadRequest : the pipeline refused the request, or the engine was exchanged meanwhile.
     """
+    stopped = stopped or threading.Event()
     began = time.monotonic()
     while (engine := holder.engine) is None:
         status = holder.status
@@ -102,10 +129,12 @@ def follow(holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]])
         share = "" if status.share is None else f" {status.share:.0%}"
         yield Step(None, f"Waiting for the model: {status.message}{share}", time.monotonic() - began)
         holder.wait(BEAT_S)
+        if stopped.is_set():
+            return
     began = time.monotonic()
     worker = _Worker(start, holder.pipeline(task))
     try:
-        while True:
+        while not stopped.is_set():
             done = worker.done  # read before the value: nothing comes after it
             value = worker.newest(BEAT_S)
             if value is not None or not done:
@@ -117,6 +146,8 @@ def follow(holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]])
                 break
     finally:
         worker.stopped.set()
+    if stopped.is_set():
+        return
     if isinstance(worker.error, UserError) and holder.engine is not engine:
         raise BadRequest("The engine was exchanged while this request ran: run it again.") from worker.error
     if worker.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from tests.pipelines.paced_engine import PacedEngine, at_rest, holding
 
 NASTY = '<img src=x onerror="boom()"><script>boom()</script> **bold** & "quoted"'
 KEPT = gr.skip()
+VISITOR = gr.Request(session_hash="a visitor")
 TABS: dict[str, tuple[Any, int, tuple[Any, ...]]] = {
     "classification": (classification, 1, classification.EXAMPLES[0].values),
     "summarization": (summarization, 1, summarization.EXAMPLES[0].values),
@@ -31,7 +33,7 @@ TABS: dict[str, tuple[Any, int, tuple[Any, ...]]] = {
 
 def handler(holder: EngineHolder, task: str) -> Any:
     tab, outputs, _ = TABS[task]
-    return screen.run_handler(holder, task, tab.start, tab.show, outputs)
+    return partial(screen.run_handler(holder, task, tab.start, tab.show, outputs), VISITOR)
 
 
 @pytest.mark.parametrize("task", TABS)
@@ -56,6 +58,36 @@ def test_closing_the_handler_frees_the_engine(task: str) -> None:
         next(frames)
     frames.close()
     assert at_rest(engine, 1.0)
+
+
+def test_a_new_run_takes_the_place_of_the_one_before() -> None:
+    holder = holding(engine := PacedEngine(pace=0.05))
+    run = handler(holder, "generation")
+    first = run(*TABS["generation"][2])
+    while engine.steps < 3:
+        next(first)
+    engine.reply = lambda prompt: "The second."
+    second = list(run(*TABS["generation"][2]))
+    assert [frame for frame in first if frame[-1] != KEPT] == [], "the first leaves the buttons to the second"
+    assert second[-2][0] == "The second." and "Done" in second[-2][1]
+
+
+def test_visitors_do_not_stop_each_other() -> None:
+    holder = holding(PacedEngine(reply=lambda prompt: "A fine answer.", pace=0.05))
+    run = screen.run_handler(holder, "generation", generation.start, generation.show, 1)
+    one, two = (run(gr.Request(session_hash=name), *TABS["generation"][2]) for name in "ab")
+    next(one), next(two)
+    for frames in (list(one), list(two)):
+        assert frames[-2][0] == "A fine answer."
+
+
+def test_a_fault_of_ours_gives_the_page_back() -> None:
+    holder = holding(PacedEngine(reply=lambda prompt: 1 / 0))  # type: ignore[arg-type,return-value]
+    frames = []
+    with pytest.raises(ZeroDivisionError):
+        for frame in handler(holder, "generation")(*TABS["generation"][2]):
+            frames.append(frame)
+    assert "the log says more" in frames[-1][1] and frames[-1][-1]["interactive"] is False
 
 
 @pytest.mark.parametrize("task", TABS)
