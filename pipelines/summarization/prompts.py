@@ -26,11 +26,15 @@ LENGTHS: dict[LengthName, Length] = {
     "long": Length(words=120, sentences="six sentences", points=8, min_tokens=48, max_tokens=256),
 }
 
-# The text stands first: the tasks on one text then share its prefill.
-PROSE = "{text}\n\nSummarize the text above in {length.sentences}."
+# The text stands first: the tasks on one text then share its prefill. Of thirteen wordings tried on 30 IMDB train
+# reviews (medium length), the default model kept the sentiment most often with this one (90 %; "Summarize the text
+# above" 77 %) and put names or numbers of its own into the fewest summaries (3 %, beside 30 %).
+PROSE = "{text}\n\nIn {length.sentences}, what does this text say, and what does its writer think?"
 BULLETS = "{text}\n\nList the {length.points} main points of the text above, one short sentence each."
 # A base model has no chat; "TL;DR:" is how the web announces a summary (Radford et al. 2019).
 PLAIN = {"prose": "{text}\n\nTL;DR:", "bullets": "{text}\n\nThe main points are:\n-"}
 # Encoder-decoder models were trained on the text alone, T5 with a word before it (Raffel et al. 2020).
 SEQ2SEQ_PREFIX = {"t5": "summarize: "}
-REPETITION_PENALTY = 1.1
+# The engine's penalty weighs on the words of the text too, and drives a small model to invent others: 1.1 raised the
+# share of summaries with invented names from 29 % to 42 %. Loops are stopped as they begin instead (`tidy.is_looping`).
+REPETITION_PENALTY = 1.0

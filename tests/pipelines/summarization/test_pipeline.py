@@ -21,7 +21,7 @@ def test_a_text_that_fits_is_read_once_and_stands_before_the_instruction() -> No
     assert result.summary_text == "Slow film, superb ending."
     assert result.chunks == 1 and len(engine.prompts) == 1
     assert result.compression == len(TEXT.split()) / 4
-    assert engine.prompts[0].index("superb") < engine.prompts[0].index("Summarize")
+    assert engine.prompts[0].index("superb") < engine.prompts[0].index("what does this text say")
 
 
 def test_a_long_text_is_read_whole_in_parts_and_merged() -> None:
