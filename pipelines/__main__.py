@@ -17,6 +17,7 @@ from engine.config import EngineConfig
 from engine.errors import UserError
 from pipelines.cli import load_engine, read_text, run_app, say, with_engine_options
 from pipelines.results import RunInfo
+from pipelines.text import check_text
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -97,6 +98,7 @@ def answer(
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
     from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 
+    question = check_text(question, "question")
     words = read_text(context, file, "context")
     pipeline = QuestionAnsweringPipeline(load_engine(config))
     threshold = DEFAULT_THRESHOLD if no_answer_threshold is None else no_answer_threshold

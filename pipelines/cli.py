@@ -16,7 +16,7 @@ import typer
 
 from engine.config import PRECISIONS, EngineConfig
 from engine.errors import UserError
-from pipelines.text import MAX_CHARACTERS
+from pipelines.text import MAX_CHARACTERS, check_text
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -85,11 +85,14 @@ def say(sentence: str) -> None:
 
 
 def read_text(argument: str | None, file: Path | None, name: str = "text") -> str:
-    """The text given as an argument, else in `file` ("-" is stdin), else on stdin; UserError if there is none."""
+    """The text given as an argument, else in `file` ("-" is stdin), else on stdin; UserError if there is none.
+
+    Checked here too, so that nobody waits for a model to learn that a text is empty.
+    """
     if argument is not None and file is not None:
         raise UserError(f"The {name} is given twice, as an argument and with --file: give it once.")
     if argument is not None and argument != "-":
-        return argument
+        return check_text(argument, name)
     limit = 4 * MAX_CHARACTERS + 1  # bytes: more cannot be a text that is accepted
     if file is None or str(file) == "-":
         if sys.stdin is None or sys.stdin.isatty():
@@ -105,9 +108,10 @@ def read_text(argument: str | None, file: Path | None, name: str = "text") -> st
     if len(data) == limit:
         raise UserError(f"The {name} in {place} has over {MAX_CHARACTERS:,} characters: give a part of it.")
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{place} is not UTF-8 text (byte {error.start:,}): save it as UTF-8 and try again.") from error
+    return check_text(text, name)
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.runner import Row, info_fields
-from pipelines.evaluation.statistics import Figure, auc, share
+from pipelines.evaluation.statistics import Figure, auc, mean, share
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 from pipelines.question_answering.prompts import TEMPLATE
 from pipelines.text import room_for_text, shorten_text
@@ -93,7 +93,7 @@ class QuestionAnsweringEvaluation:
                 share("liked?: right", [yes == bool(y) for (yes, _), y in zip(said, gold, strict=True)]),
                 share("disliked?: right", [yes != bool(y) for (_, yes), y in zip(said, gold, strict=True)]),
                 share("pair consistent", [a != b for a, b in said]),
-                share("yes said", [yes for pair in said for yes in pair], note="both questions; 50 % is no bias"),
+                mean("yes said", [sum(pair) / 2 for pair in said], percent=True, note="of both; 50 % is no bias"),
                 auc("liked?: AUC", gold, [row["liked"] for row in asked]),
                 auc("liked - disliked: AUC", gold, [row["liked"] - row["disliked"] for row in asked]),
                 share("always yes: right", [bool(y) for y in gold], note="baseline of the first line"),
