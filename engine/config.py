@@ -8,10 +8,14 @@ from typing import Literal, get_args
 
 from engine.errors import BadRequest
 
-Precision = Literal["fp32", "half", "int8"]
+Precision = Literal["fp32", "half", "int8", "int4"]
+KvPrecision = Literal["auto", "fp32", "half", "int8"]
+Prefill = Literal["auto", "fp32", "int8"]
 Backend = Literal["auto", "native", "transformers"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+KV_PRECISIONS: tuple[str, ...] = get_args(KvPrecision)
+PREFILLS: tuple[str, ...] = get_args(Prefill)
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_STOP_STRINGS = 16
 MAX_BATCH = 256  # each sequence has its place in the cache, whether it is used or not
@@ -25,11 +29,18 @@ class EngineConfig:
     ----------
     model : registry name, local folder, `.gguf` file, or Hub id with an optional `@revision`.
     precision : how weights are stored. "fp32"; "half" (fp16 stored; computed in fp32 on a CPU, in 16 bit on an
-        accelerator); "int8" (weight-only, one scale a row, computed in fp32 on a CPU).
+        accelerator); "int8" (weight-only, one scale a row, computed in fp32 on a CPU); "int4" (weight-only, groups of
+        32 with a scale and a minimum; embeddings and head as in int8).
     device : "auto" (an accelerator where torch sees one, else "cpu"), "cpu", "cuda", "cuda:1", "mps", ...
     threads : CPU threads; 0 takes what this process may use (`CPU_CORES`, cgroup quota, affinity).
     kv_cache : False runs the whole text again for every token: the same tokens, slower; it shows what a cache buys.
-    kernels : False keeps decode in plain torch: the slow twin of the compiled step.
+    kernels : False keeps everything in plain torch: the slow twin of the compiled operators.
+    kv_precision : how keys and values are stored. "auto" is fp32 beside fp32 weights, else half; "int8" has one scale
+        for each head and position.
+    prefill : arithmetic of prompts where weights are int8: "fp32" (weights widened), "int8" (integer products, with
+        activations rounded to integers), "auto" takes the faster on this machine.
+    prefix_cache_mb : megabytes of keys and values kept for prompts that begin alike; 0 switches reuse off.
+    speculation : guess tokens that stand in the prompt (prompt lookup) where that pays: the same tokens, sooner.
     max_context : longest prompt + output in tokens; 0 takes the model's own window, at most 4096.
     max_batch : how many sequences may decode together.
     backend : "native" is ours; "transformers" runs any architecture; "auto" picks native where a family fits.
@@ -44,6 +55,10 @@ class EngineConfig:
     max_context: int = 0
     max_batch: int = 8
     backend: Backend = "auto"
+    kv_precision: KvPrecision = "auto"
+    prefill: Prefill = "auto"
+    prefix_cache_mb: int = 256
+    speculation: bool = True
 
     def __post_init__(self) -> None:
         if not self.model or "\0" in self.model:
@@ -54,6 +69,12 @@ class EngineConfig:
             raise BadRequest(f"Precision '{self.precision}' is unknown: choose one of {', '.join(PRECISIONS)}.")
         if self.backend not in get_args(Backend):
             raise BadRequest(f"Backend '{self.backend}' is unknown: choose one of {', '.join(get_args(Backend))}.")
+        if self.kv_precision not in KV_PRECISIONS:
+            raise BadRequest(f"KV precision '{self.kv_precision}' is unknown: choose one of {', '.join(KV_PRECISIONS)}.")
+        if self.prefill not in PREFILLS:
+            raise BadRequest(f"Prefill '{self.prefill}' is unknown: choose one of {', '.join(PREFILLS)}.")
+        if not 0 <= self.prefix_cache_mb <= 1_000_000:
+            raise BadRequest(f"prefix_cache_mb is {self.prefix_cache_mb}: give 0 (no reuse) to 1,000,000.")
         if self.threads < 0 or self.threads > 256:
             raise BadRequest(f"threads is {self.threads}: give 0 (automatic) to 256.")
         if self.max_context < 0:
