@@ -70,7 +70,9 @@ class EngineConfig:
         if self.backend not in get_args(Backend):
             raise BadRequest(f"Backend '{self.backend}' is unknown: choose one of {', '.join(get_args(Backend))}.")
         if self.kv_precision not in KV_PRECISIONS:
-            raise BadRequest(f"KV precision '{self.kv_precision}' is unknown: choose one of {', '.join(KV_PRECISIONS)}.")
+            raise BadRequest(
+                f"KV precision '{self.kv_precision}' is unknown: choose one of {', '.join(KV_PRECISIONS)}."
+            )
         if self.prefill not in PREFILLS:
             raise BadRequest(f"Prefill '{self.prefill}' is unknown: choose one of {', '.join(PREFILLS)}.")
         if not 0 <= self.prefix_cache_mb <= 1_000_000:
