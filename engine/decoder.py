@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.cache.static import StaticCache
 from engine.families import Architecture
 from engine.parameters import Matrix, Parameters
+from engine.quantize import widen_groups
 
 # Rows of the head expanded to the compute dtype at once: 8,192 x 576 floats are 19 MB, where the whole head is 113.
 HEAD_ROWS = 8192
@@ -36,15 +37,15 @@ class Decoder:
     Parameters
     ----------
     arch, params : the model.
-    cache : where keys and values go; its dtype is the compute dtype.
+    cache : where keys and values go; its `dtype` is what is computed in, whatever it stores.
     """
 
     def __init__(self, arch: Architecture, params: Parameters, cache: StaticCache) -> None:
         self.arch = arch
         self.params = params
         self.cache = cache
-        self.dtype = cache.keys.dtype
-        self.device = cache.keys.device
+        self.dtype = cache.dtype
+        self.device = cache.device
         self._expanded = torch.empty(0, dtype=self.dtype, device=self.device)
 
     @torch.inference_mode()
@@ -88,10 +89,14 @@ class Decoder:
         bias = m.bias.to(self.dtype) if m.bias.numel() else None
         if m.weight.dtype == self.dtype:
             return F.linear(x, m.weight, bias)
-        if self._expanded.numel() < m.weight.numel():
-            self._expanded = torch.empty(m.weight.numel(), dtype=self.dtype, device=self.device)
-        weight = self._expanded[: m.weight.numel()].view(m.weight.shape)
-        weight.copy_(m.weight)
+        rows, columns = m.weight.shape[0], x.shape[1]
+        if self._expanded.numel() < rows * columns:
+            self._expanded = torch.empty(rows * columns, dtype=self.dtype, device=self.device)
+        weight = self._expanded[: rows * columns].view(rows, columns)
+        if m.weight.dtype == torch.uint8:
+            widen_groups(m.weight, m.scale, m.minimum, weight)
+        else:
+            weight.copy_(m.weight)
         y = F.linear(x, weight)
         if m.weight.dtype == torch.int8:
             y *= m.scale.to(self.dtype)
@@ -120,21 +125,20 @@ class Decoder:
             k = F.rms_norm(k, (arch.head_dim,), p.k_norm[layer].to(self.dtype), arch.eps)
         if not arch.family.learned_positions:
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        keys, values = self.cache.keys[layer], self.cache.values[layer]  # [S, G, C, E]
         attended = torch.empty(h.shape[0], arch.heads, arch.head_dim, dtype=self.dtype, device=self.device)
         first = 0
         for slot, start, count in segments:
             rows, end = slice(first, first + count), start + count
-            keys[slot, :, start:end] = k[rows].transpose(0, 1)
-            values[slot, :, start:end] = v[rows].transpose(0, 1)
+            self.cache.store(layer, slot, start, k[rows].transpose(0, 1), v[rows].transpose(0, 1))
+            keys, values = self.cache.load(layer, slot, end)  # [G, end, E]: the chunk's own as they are stored
             # A chunk that does not begin the text sees all before it: query i sees keys up to start + i.
             mask = None
             if start and count > 1:
                 mask = torch.ones(count, end, dtype=torch.bool, device=self.device).tril(start)
             attended[rows] = F.scaled_dot_product_attention(
                 q[rows].transpose(0, 1)[None],  # [1, H, count, E]
-                keys[slot, None, :, :end],  # [1, G, end, E]
-                values[slot, None, :, :end],
+                keys[None],
+                values[None],
                 attn_mask=mask,
                 is_causal=start == 0 and count > 1,
                 enable_gqa=arch.heads != arch.kv_heads,

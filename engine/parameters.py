@@ -12,23 +12,31 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from engine.errors import BadModel
+from engine.errors import BadModel, BadRequest
 from engine.families import Architecture, rotary
+from engine.quantize import GROUP, quantize_groups, quantize_rows
 
 State = dict[str, Tensor]
+
+NOTHING = torch.zeros(0, 0)
 
 
 @dataclass(frozen=True)
 class Matrix:
     """y = x W^T * scale + bias. `weight` [..., rows, columns] fp32, 16 bit or int8; `scale` f32 [..., rows];
-    `bias` f32 [..., rows], or [..., 0] where there is none."""
+    `bias` f32 [..., rows], or [..., 0] where there is none; `minimum` [..., 0, 0].
+
+    Int4 is what `quantize_groups` gives: `weight` uint8 [..., rows, columns / 2], `scale` and `minimum` f16
+    [..., rows, columns / 32].
+    """
 
     weight: Tensor
     scale: Tensor
     bias: Tensor
+    minimum: Tensor = NOTHING
 
     def layer(self, index: int) -> Matrix:
-        return Matrix(self.weight[index], self.scale[index], self.bias[index])
+        return Matrix(self.weight[index], self.scale[index], self.bias[index], self.minimum[index])
 
 
 @dataclass(frozen=True)
@@ -58,24 +66,13 @@ class Parameters:
         found: dict[int, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            for tensor in (value.weight, value.scale, value.bias) if isinstance(value, Matrix) else (value,):
+            matrix = isinstance(value, Matrix)
+            for tensor in (value.weight, value.scale, value.minimum, value.bias) if matrix else (value,):
                 found.setdefault(tensor.data_ptr() or id(tensor), tensor)
         return list(found.values())
 
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self.tensors())
-
-
-def quantize_rows(weight: Tensor, work: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """fp32 [rows, columns] to int8 with one f32 scale a row, symmetric: the row's largest magnitude becomes 127.
-
-    `work` is a flat f32 buffer to compute in (a fresh one for every matrix costs more than the arithmetic). The values
-    come back in it, whole numbers -127 to 127 as f32.
-    """
-    work = torch.empty(weight.numel()) if work is None else work[: weight.numel()]
-    rounded = work.view(weight.shape)
-    scale = torch.abs(weight, out=rounded).amax(-1).clamp_min_(1e-12) / 127  # [rows]; faster than aminmax
-    return torch.div(weight, scale[:, None], out=rounded).round_(), scale
 
 
 def expected_shapes(arch: Architecture, state: State) -> dict[str, tuple[int, ...]]:
@@ -130,12 +127,14 @@ def build(
     """Stack `state` (HF names, checked against `expected_shapes` by the caller) into `Parameters` on `device`.
 
     "fp32" and "half" store weights in fp32 and fp16 (or `compute_dtype` where that is 16 bit); "int8" as
-    `quantize_rows`. `context` positions are prepared. `on_layer` hears the share done, 0 to 1.
+    `quantize_rows`; "int4" as `quantize_groups`, with embeddings and head as in int8. `context` positions are prepared.
+    `on_layer` hears the share done, 0 to 1. Raises BadRequest where int4 is asked for and a matrix does not divide
+    into groups, BadModel where a weight is too large for its precision.
     """
     names, layers = arch.family.names, range(arch.layers)
     prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
     half = compute_dtype if compute_dtype != torch.float32 else torch.float16
-    stored = {"fp32": torch.float32, "half": half, "int8": torch.int8}[precision]
+    stored = {"fp32": torch.float32, "half": half, "int8": torch.int8, "int4": torch.int8}[precision]
 
     def find(name: str, part: str = "weight") -> Tensor | None:
         return state.get(f"{prefix}{name}.{part}", state.get(f"{name}.{part}"))
@@ -167,22 +166,35 @@ def build(
         weight = weight_of(name)
         kept, scale = torch.empty(weight.shape, dtype=stored), torch.empty(weight.shape[0])
         put(weight, kept, scale)
-        return Matrix(kept.to(device), scale.to(device), torch.zeros(0, device=device))
+        return Matrix(kept.to(device), scale.to(device), torch.zeros(0, device=device), NOTHING.to(device))
 
     def stack(joined: tuple[str, ...]) -> Matrix:
         parts = [weight_of(name, 0).shape for name in joined]
         total, columns = sum(rows for rows, _ in parts), parts[0][1]
-        weight = torch.empty((arch.layers, total, columns), dtype=stored)
-        scale = torch.empty((arch.layers, total))
+        if precision == "int4" and columns % GROUP:
+            name = joined[0].format(0)
+            raise BadRequest(
+                f"This model cannot be held in int4: '{name}' has {columns} columns, not a multiple of {GROUP}."
+            )
+        in_groups = (arch.layers, total, columns // GROUP)
+        if precision == "int4":
+            weight = torch.empty((arch.layers, total, columns // 2), dtype=torch.uint8)
+            scale, minimum = torch.empty(in_groups, dtype=torch.float16), torch.empty(in_groups, dtype=torch.float16)
+        else:
+            weight = torch.empty((arch.layers, total, columns), dtype=stored)
+            scale, minimum = torch.empty((arch.layers, total)), torch.zeros(arch.layers, 0, 0)
         biases = []
         for i in layers:
             first = 0
             for name, (rows, _) in zip(joined, parts, strict=True):
                 part = slice(first, first + rows)
-                put(weight_of(name, i), weight[i, part], scale[i, part])
+                if precision == "int4":
+                    weight[i, part], scale[i, part], minimum[i, part] = quantize_groups(weight_of(name, i))
+                else:
+                    put(weight_of(name, i), weight[i, part], scale[i, part])
                 first += rows
             biases.append(torch.cat([vector(name.format(i), "bias") for name in joined]))
-        return Matrix(weight.to(device), scale.to(device), torch.stack(biases).to(device))
+        return Matrix(weight.to(device), scale.to(device), torch.stack(biases).to(device), minimum.to(device))
 
     def stack_vectors(name: str, part: str = "weight") -> Tensor:
         return torch.stack([vector(name.format(i), part) for i in layers]).to(device)

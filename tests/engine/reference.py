@@ -29,12 +29,15 @@ def opened(folder: Path, **options: Any) -> Iterator[Engine]:
         engine.close()
 
 
-def make_decoder(folder: Path, precision: str = "fp32", slots: int = 4, context: int = 128) -> Decoder:
+def make_decoder(
+    folder: Path, precision: str = "fp32", slots: int = 4, context: int = 128, kv_precision: str = ""
+) -> Decoder:
     arch, state = describe(load_config(folder)), load_state(folder)
     check_shapes(state, expected_shapes(arch, state), folder)
     cpu = torch.device("cpu")
     params = build(arch, state, precision, context=context, device=cpu, compute_dtype=torch.float32)
-    return Decoder(arch, params, StaticCache(arch.layers, slots, arch.kv_heads, context, arch.head_dim))
+    cache = StaticCache(arch.layers, slots, arch.kv_heads, context, arch.head_dim, precision=kv_precision)
+    return Decoder(arch, params, cache)
 
 
 def logits(decoder: Decoder, tokens: Sequence[int], slot: int = 0, start: int = 0) -> torch.Tensor:

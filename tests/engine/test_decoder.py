@@ -112,6 +112,47 @@ def test_llama_variants(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert worst([logits(make_decoder(tmp_path), text)], [expected_logits(tmp_path, text)]) <= BOUND
 
 
+def test_int4_computes_with_its_widened_weights(models: Models) -> None:
+    folder, text = models("llama"), TEXTS[2]
+    stored, plain = make_decoder(folder, "int4"), make_decoder(folder)
+    for name in ("embed", "head"):
+        matrix = getattr(stored.params, name)
+        getattr(plain.params, name).weight.copy_(matrix.weight.float() * matrix.scale[..., None])
+    for name in ("qkv", "out", "up", "down"):
+        matrix, full = getattr(stored.params, name), getattr(plain.params, name).weight
+        for i in range(full.shape[0]):
+            one = matrix.layer(i)
+            low, high = (one.weight & 15).view(*one.scale.shape, 16), (one.weight >> 4).view(*one.scale.shape, 16)
+            values = torch.cat([low, high], -1) * one.scale.float()[..., None] + one.minimum.float()[..., None]
+            full[i] = values.flatten(1)
+    assert worst([logits(stored, text)], [logits(plain, text)]) <= BOUND
+    assert worst([logits(stored, text)], [expected_logits(folder, text)]) > 0.01
+
+
+@pytest.mark.parametrize("kv_precision", ["fp32", "half", "int8"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_every_kv_precision_sees_the_same_numbers_however_a_text_is_cut(
+    models: Models, family: str, kv_precision: str
+) -> None:
+    """Keys and values are read as they are stored, so chunks, and one token at a time, change rounding of sums only.
+
+    Such a rounding may move a value of an int8 head over a tie, by one step of that value; seldom, and by little.
+    """
+    decoder, text = make_decoder(models(family), kv_precision=kv_precision), TEXTS[1]
+    whole = logits(decoder, text)
+    for chunk in (1, 7):
+        parts = [logits(decoder, text[at : at + chunk], slot=1, start=at) for at in range(0, len(text), chunk)]
+        assert worst([torch.cat(parts)], [whole]) <= {"fp32": BOUND, "half": 0.02, "int8": 0.2}[kv_precision]
+        assert (torch.cat(parts) - whole).abs().median() <= BOUND
+
+
+@pytest.mark.parametrize(("kv_precision", "bound"), [("half", 0.05), ("int8", 2.0)])
+def test_a_stored_kv_precision_is_what_is_attended_to(models: Models, kv_precision: str, bound: float) -> None:
+    folder, text = models("llama"), TEXTS[1]
+    found = logits(make_decoder(folder, kv_precision=kv_precision), text)
+    assert 0 < worst([found], [expected_logits(folder, text)]) <= bound
+
+
 @pytest.mark.parametrize(("precision", "bound"), [("half", 0.05), ("int8", 1.5)])
 def test_stored_precisions_compute_with_the_rounded_weights(models: Models, precision: str, bound: float) -> None:
     """Half and int8 equal fp32 run on their own rounded weights; they differ, a little, from the originals."""

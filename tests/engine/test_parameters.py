@@ -1,4 +1,4 @@
-"""Weights to stacked parameters: rounding, half's range, names, heads and biases."""
+"""Weights to stacked parameters: precisions, half's range, names, heads and biases."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from engine.errors import BadModel
+from engine.errors import BadModel, BadRequest
 from engine.families import describe
-from engine.parameters import Parameters, build, quantize_rows
+from engine.parameters import Parameters, build
+from engine.quantize import GROUP, widen_groups
 from engine.weights import load_config, load_state
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, logits, make_decoder, opened, random_tokens
+from tests.tiny import make_tiny_model
 
 TEXT = random_tokens(40)[0]
 
@@ -40,30 +40,22 @@ def changed(folder: Path, target: Path, rename: Any = lambda name: name, **setti
     return target
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 40), st.integers(-20, 20), st.integers(0, 2**31))
-def test_rounding_to_int8_is_off_by_half_a_step_at_most(rows: int, columns: int, size: int, seed: int) -> None:
-    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * 2.0**size
-    rounded, scale = quantize_rows(weight)
-    assert torch.equal(rounded, rounded.round())
-    assert (rounded.abs().amax(-1) == 127).all()  # the whole range is used
-    error = (rounded * scale[:, None] - weight).abs()
-    assert (error <= scale[:, None] * 0.5001).all()
+def test_int4_keeps_the_matrices_in_groups_and_the_embedding_in_rows(models: Models) -> None:
+    params, wide = parameters(models("llama"), "int4"), parameters(models("llama"), "fp32")
+    for name in ("qkv", "out", "up", "down"):
+        matrix, full = getattr(params, name), getattr(wide, name).weight
+        assert matrix.weight.dtype == torch.uint8
+        assert matrix.scale.shape == matrix.minimum.shape == (*full.shape[:2], full.shape[2] // GROUP)
+        one = matrix.layer(1)
+        found = widen_groups(one.weight, one.scale, one.minimum, torch.empty_like(full[1]))
+        assert (found - full[1]).abs().max() <= 0.51 * matrix.scale.max()
+    assert params.embed.weight.dtype == params.head.weight.dtype == torch.int8
 
 
-def test_a_row_of_zeros_stays_zero() -> None:
-    weight = torch.tensor([[0.0, 0.0, 0.0], [1.0, -2.0, 0.5]])
-    rounded, scale = quantize_rows(weight)
-    assert torch.isfinite(scale).all()
-    assert (rounded[0] == 0).all()
-    assert rounded[1].tolist() == [64, -127, 32]  # ties go to even
-
-
-def test_a_work_buffer_gives_the_same_numbers() -> None:
-    weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
-    (plain, scale), (buffered, again) = quantize_rows(weight), quantize_rows(weight, torch.full((99,), 7.0))
-    assert torch.equal(plain, buffered)
-    assert torch.equal(scale, again)
+def test_int4_of_columns_that_do_not_divide_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path, "llama", hidden=48)
+    with pytest.raises(BadRequest, match=r"cannot be held in int4: '.*q_proj' has 48 columns, not a multiple of 32\."):
+        parameters(folder, "int4")
 
 
 @pytest.mark.parametrize(
@@ -159,10 +151,13 @@ def test_progress_reaches_the_end(models: Models) -> None:
     assert heard[-1] == 1.0
 
 
-def test_every_field_is_counted(models: Models) -> None:
-    params = parameters(models("gpt2"), "int8")
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_every_field_is_counted(models: Models, precision: str) -> None:
+    params = parameters(models("gpt2"), precision)
     held = {tensor.data_ptr() for tensor in params.tensors() if tensor.numel()}
     for field in dataclasses.fields(params):
         value = getattr(params, field.name)
-        for tensor in [value] if isinstance(value, torch.Tensor) else [value.weight, value.scale, value.bias]:
+        for tensor in [value] if isinstance(value, torch.Tensor) else [
+            value.weight, value.scale, value.minimum, value.bias
+        ]:  # fmt: skip
             assert not tensor.numel() or tensor.data_ptr() in held, field.name
