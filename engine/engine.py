@@ -8,7 +8,6 @@ Equal configs share one loaded engine. Any thread may call; one thread of the en
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -19,12 +18,13 @@ from typing import Literal, TypeVar, cast
 import numpy as np
 
 from engine.backends.base import Backend, EncoderHeads
+from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
-from engine.decoding import spans as span_search
-from engine.decoding.sampling import log_softmax
 from engine.errors import BadRequest
-from engine.results import Completion, EngineInfo, Scores, Span, Timing, Token, TokenLogprobs
-from engine.scheduler import PREFILL_CHUNK, Scheduler
+from engine.jobs import Jobs
+from engine.prefill import Prefill
+from engine.results import Completion, EngineInfo, Scores, SpanSearch, Token, TokenLogprobs
+from engine.scheduler import Scheduler
 from engine.sequence import Sequence as Running
 from engine.tokenizer import Tokenizer
 
@@ -56,6 +56,8 @@ class Engine:
     info: EngineInfo
     tokenizer: Tokenizer
     _backend: Backend
+    _prefill: Prefill
+    _jobs: Jobs
     _scheduler: Scheduler
 
     def __new__(cls, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> Engine:
@@ -79,8 +81,13 @@ class Engine:
         began = time.perf_counter()
         loaded = load(config, on_progress)
         self.config, self.tokenizer, self._backend = config, loaded.tokenizer, loaded.backend
-        self._job_slot, self._vocabulary = config.max_batch, loaded.backend.vocabulary
-        self._scheduler = Scheduler(loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread)
+        self._vocabulary = loaded.backend.vocabulary
+        keeps = config.kv_cache and config.prefix_cache_mb and loaded.backend.reuses
+        self._prefill = Prefill(loaded.backend, PrefixTree(config.prefix_cache_mb * 1_000_000) if keeps else None)
+        self._jobs = Jobs(loaded.backend, self._prefill, config.max_batch)
+        self._scheduler = Scheduler(
+            loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread, self._prefill, config.speculation
+        )
         try:
             on_progress("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
             self._run(loaded.backend.warm)
@@ -95,6 +102,16 @@ class Engine:
     def steps(self) -> int:
         """Forward steps run so far, prompts' chunks and jobs' steps included."""
         return self._scheduler.steps
+
+    @property
+    def prompt_tokens_computed(self) -> int:
+        """Prompt tokens run since the engine was loaded, of generation, scoring and search (with the KV cache on)."""
+        return self._prefill.computed
+
+    @property
+    def prompt_tokens_reused(self) -> int:
+        """Prompt tokens copied from the prefix tree instead, since the engine was loaded."""
+        return self._prefill.reused
 
     def close(self) -> None:
         """Stop and free the engine; requests under way end with an error."""
@@ -112,14 +129,12 @@ class Engine:
         """
         running = [self._request(prompt, params) for prompt in self._many(prompts)]
         try:
-            for sequence in running:
-                self._scheduler.submit(sequence)
+            self._scheduler.submit(*running)
             for sequence in running:
                 for _ in _events(sequence):
                     pass
         except BaseException:
-            for sequence in running:
-                self._scheduler.cancel(sequence)
+            self._scheduler.cancel(*running)
             raise
         return [sequence.completion() for sequence in running]
 
@@ -148,7 +163,7 @@ class Engine:
             raise BadRequest("There are no choices to score: give at least one.")
         longest = max(map(len, tokens))
         ids = [self._fit(self._ids(prompt), longest) for prompt in self._many(prompts)]
-        return [self._scheduler.run(self._score(prompt, tokens)) for prompt in ids]
+        return [self._scheduler.run(self._jobs.score(prompt, tokens)) for prompt in ids]
 
     def spans(
         self,
@@ -158,7 +173,7 @@ class Engine:
         top_k: int = 1,
         max_tokens: int = 32,
         end: Prompt = "\n",
-    ) -> list[Span]:
+    ) -> SpanSearch:
         """The most likely runs of the token ids `allowed` after a prompt, best first (see `decoding.spans`).
 
         An answer ends where the model would say end-of-text or the first token of `end`.
@@ -171,7 +186,7 @@ class Engine:
         ids = self._fit(self._ids(prompt), max_tokens)
         context = self._ids(allowed, "context")
         ends = {self._ids(end, "end")[0], *(token for token in self.tokenizer.eos_ids if token < self._vocabulary)}
-        return self._scheduler.run(self._search(ids, context, ends, top_k, max_tokens))
+        return self._scheduler.run(self._jobs.search(ids, context, ends, top_k, max_tokens))
 
     def embed(
         self, texts: Prompt | Sequence[Prompt], layer: int = -1, pooling: Literal["mean", "last"] = "mean"
@@ -183,20 +198,15 @@ class Engine:
             raise BadRequest(f"Layer {layer} does not exist: give 0 to {self.info.layers}, or -1 for the last.")
         if pooling not in ("mean", "last"):
             raise BadRequest(f"Pooling '{pooling}' is unknown: choose mean or last.")
-        rows = []
-        for ids in [self._fit(self._ids(text), 0) for text in self._many(texts)]:
-            hidden = self._run(partial(self._backend.hidden, self._job_slot, ids, layer))
-            rows.append(hidden.mean(0) if pooling == "mean" else hidden[-1])
-        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.info.hidden), np.float32)
+        many = [self._fit(self._ids(text), 0) for text in self._many(texts)]
+        rows = [self._scheduler.run(self._jobs.features(ids, layer, pooling)) for ids in many]
+        return np.stack(rows) if rows else np.zeros((0, self.info.hidden), np.float32)
 
     def logprobs(self, texts: Prompt | Sequence[Prompt]) -> list[TokenLogprobs]:
         """Log-probability of each token of each text given those before it."""
         self._need("causal")
-        result = []
-        for ids in [self._fit(self._ids(text), 0) for text in self._many(texts)]:
-            found = self._run(partial(self._backend.token_logprobs, self._job_slot, ids))
-            result.append(TokenLogprobs(np.asarray(ids, np.int64), found))
-        return result
+        many = [self._fit(self._ids(text), 0) for text in self._many(texts)]
+        return [TokenLogprobs(np.asarray(ids, np.int64), self._scheduler.run(self._jobs.logprobs(ids))) for ids in many]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each of the model's own labels; for sequence-classification models."""
@@ -217,8 +227,6 @@ class Engine:
         """Prompt tokens that fit beside `max_tokens` of output."""
         return self.info.max_context - max_tokens
 
-    # ---- jobs, run on the scheduler's thread
-
     def _run(self, work: Callable[[], T]) -> T:
         """Run a job of one step."""
 
@@ -227,41 +235,6 @@ class Engine:
             yield
 
         return self._scheduler.run(job())
-
-    def _prompt(self, ids: list[int]) -> Generator[None, None, np.ndarray]:
-        """Run a prompt into the job slot by chunks; logits f32 [V] after its last token."""
-        logits = None
-        for start in range(0, len(ids), PREFILL_CHUNK):
-            if start:
-                yield
-            chunk = ids[start : start + PREFILL_CHUNK]
-            logits = self._backend.extend(self._job_slot, start, chunk, logits=start + len(chunk) == len(ids))
-        assert logits is not None
-        return logits
-
-    def _score(self, ids: list[int], choices: list[list[int]]) -> Generator[None, None, Scores]:
-        began = time.perf_counter()
-        first = log_softmax((yield from self._prompt(ids)))
-        took = time.perf_counter() - began
-        sums = []
-        for choice in choices:
-            total = float(first[choice[0]])
-            for i, (token, following) in enumerate(itertools.pairwise(choice)):
-                yield
-                logits = self._backend.decode(np.array([token]), np.array([len(ids) + i]), np.array([self._job_slot]))
-                total += float(log_softmax(logits[0])[following])
-            sums.append(total)
-        timing = Timing(prompt_tokens=len(ids), ttft_s=took, prefill_tokens_per_s=len(ids) / took)
-        return Scores(tuple(sums), tuple(map(len, choices)), timing)
-
-    def _search(
-        self, ids: list[int], allowed: list[int], ends: set[int], top_k: int, max_tokens: int
-    ) -> Generator[None, None, list[Span]]:
-        logits = yield from self._prompt(ids)
-        found = yield from span_search.search(
-            self._backend, self._job_slot, len(ids), logits, allowed, ends, top_k, max_tokens
-        )
-        return found
 
     # ---- what comes in
 

@@ -14,8 +14,12 @@ FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
 class Timing:
     """Where the time of one request went.
 
+    `reused_tokens` of the prompt were copied from the prefix tree instead of run. `guessed_tokens` of the new ones
+    stood ready as right guesses when their step came (speculation), so they cost no step of their own.
+
     `ttft_s` counts from the moment the request was accepted to its first token (seconds). Speeds are tokens a
-    second of this request alone; `decode_tokens_per_s` is 0 until a second token exists.
+    second of this request alone; reused prompt tokens do not count, and `decode_tokens_per_s` is 0 until a second
+    token exists.
     `finish_reason`: "stop" (end-of-text token), "length" (max_tokens or the window), "stop_string", "cancelled",
     or None while it still runs.
     """
@@ -27,6 +31,7 @@ class Timing:
     prefill_tokens_per_s: float = 0.0
     decode_tokens_per_s: float = 0.0
     finish_reason: FinishReason | None = None
+    guessed_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,14 @@ class Span:
     end: int
     logprob: float  # of the tokens and of stopping after them, given the prompt
     tokens: int
+
+
+@dataclass(frozen=True)
+class SpanSearch:
+    """The most likely spans, best first; `timing` is of reading the prompt, not of the search."""
+
+    spans: tuple[Span, ...]
+    timing: Timing
 
 
 @dataclass(frozen=True)

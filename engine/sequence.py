@@ -9,25 +9,28 @@ import numpy as np
 
 from engine.config import SamplingParams
 from engine.decoding.sampling import Sampler
+from engine.decoding.speculation import Guesser
 from engine.decoding.stopping import StopStrings
+from engine.prefill import Text
 from engine.results import Completion, FinishReason, Timing, Token
 from engine.tokenizer import Tokenizer
 
 
-class Sequence:
+class Sequence(Text):
     """Filled by the scheduler's thread, read by the caller's through `events`.
 
     `events` carries `Token`s, then None at the end; or the exception that ended it.
     """
 
     def __init__(self, prompt: list[int], params: SamplingParams, tokenizer: Tokenizer, window: int) -> None:
-        self.ids = list(prompt)
+        super().__init__(list(prompt), slot=-1)
         self.prompt_tokens = len(prompt)
         self.params = params
-        self.slot = -1
-        self.computed = 0  # tokens whose keys and values stand in the slot
+        self.served = 0  # when its prompt last had a turn, in ticks of the scheduler
+        self.guesser = Guesser()
+        self.guessed = 0  # tokens that stood ready as right guesses
         self.events: queue.SimpleQueue[Token | BaseException | None] = queue.SimpleQueue()
-        self.cancelled = False
+        self.cancelled = self.failed = False
         self.tokens: list[Token] = []
         self._most = min(params.max_tokens, window - len(prompt))
         self._eos = tokenizer.eos_ids
@@ -37,12 +40,21 @@ class Sequence:
         self._stop = StopStrings(params.stop)
         self.accepted = time.perf_counter()  # when the scheduler took it: a stream may be begun long after it was asked
         self._first = self._last = 0.0
-        self.prefill_s = 0.0
         self.finish_reason: FinishReason | None = None
 
     @property
     def seed(self) -> int:
         return self._sampler.seed
+
+    @property
+    def room(self) -> int:
+        """Tokens it may still make."""
+        return self._most - len(self.tokens)
+
+    @property
+    def reach(self) -> int:
+        """Tokens its slot may come to hold."""
+        return self.prompt_tokens + self._most
 
     def advance(self, logits: np.ndarray) -> None:
         """Take the next token from logits f32 [V] and tell the caller."""
@@ -76,6 +88,7 @@ class Sequence:
 
     def fail(self, error: BaseException) -> None:
         """End with an exception, which the caller's thread raises."""
+        self.failed = True
         self.finish_reason = "cancelled"
         self.events.put(error)
 
@@ -83,11 +96,13 @@ class Sequence:
         decode_s = self._last - self._first
         return Timing(
             prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused,
             new_tokens=made,
             ttft_s=self._first - self.accepted,
-            prefill_tokens_per_s=self.prompt_tokens / self.prefill_s if self.prefill_s else 0.0,
+            prefill_tokens_per_s=self.prefill_speed(self.prompt_tokens),
             decode_tokens_per_s=(made - 1) / decode_s if made > 1 and decode_s > 0 else 0.0,
             finish_reason=self.finish_reason,
+            guessed_tokens=self.guessed,
         )
 
     def completion(self) -> Completion:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from engine.backends.base import JOB_SLOTS
+from engine.backends.base import JOB_SLOTS, MAX_ROWS
+from engine.cache.run import KVRun
 from engine.cache.static import StaticCache
 from engine.config import EngineConfig
 from engine.decoder import Decoder, Segment
@@ -39,6 +40,8 @@ def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
 
 class NativeBackend:
     """A model of one of our families on one device. See `Backend` for what the methods promise."""
+
+    reuses = True
 
     def __init__(
         self,
@@ -96,16 +99,33 @@ class NativeBackend:
         return self._decoder.logits(hidden[-1:])[0].cpu().numpy() if logits else None
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        if self._compiled is not None:
+        if self._compiled is not None and len(tokens) <= max(self._batch, JOB_SLOTS) and len(set(slots)) == len(slots):
             return self._compiled(tokens, positions, slots)
-        segments = [Segment(int(s), int(p), 1) for s, p in zip(slots, positions, strict=True)]
+        segments: list[Segment] = []
+        for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
+            if segments and segments[-1].slot == slot:
+                segments[-1] = segments[-1]._replace(tokens=segments[-1].tokens + 1)
+            else:
+                segments.append(Segment(slot, position, 1))
         return self._decoder.logits(self._decoder.hidden(self._ids(tokens), segments)).cpu().numpy()
+
+    def rows(self, position: int) -> int:
+        # The compiled step splits a context between threads: each must find the positions before its own finished.
+        return min(MAX_ROWS, 1 + max(0, position - 1) // max(1, self._threads - 1))
+
+    def read(self, slot: int, start: int, end: int) -> KVRun:
+        return KVRun(tuple(part[:, slot, :, start:end] for part in self.cache.parts)).compact()
+
+    def write(self, slot: int, start: int, run: KVRun) -> None:
+        for part, kept in zip(self.cache.parts, run.parts, strict=True):
+            part[:, slot, :, start : start + run.tokens] = kept
 
     def fork(self, source: int, target: int, tokens: int) -> None:
         self.cache.copy(source, target, tokens)
 
-    def token_logprobs(self, slot: int, tokens: Sequence[int]) -> np.ndarray:
-        hidden = self._decoder.hidden(self._ids(tokens), [Segment(slot, 0, len(tokens))])[:-1]  # [T - 1, D]
+    def token_logprobs(self, slot: int, start: int, tokens: Sequence[int]) -> np.ndarray:
+        segment = [Segment(slot, start, len(tokens) - 1)]
+        hidden = self._decoder.hidden(self._ids(tokens[:-1]), segment)  # [T - 1, D]
         found = np.empty(len(hidden), np.float32)
         for first in range(0, len(hidden), LOGIT_ROWS):
             rows = log_softmax(self._decoder.logits(hidden[first : first + LOGIT_ROWS]).cpu().numpy())
@@ -113,8 +133,8 @@ class NativeBackend:
             found[first : first + len(rows)] = rows[np.arange(len(rows)), next_ids]
         return found
 
-    def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+    def hidden(self, slot: int, start: int, tokens: Sequence[int], layer: int) -> np.ndarray:
         layers = self.arch.layers if layer == -1 else layer
         final = layers == self.arch.layers  # the last entry of Transformers' hidden_states is normed too
-        segment = [Segment(slot, 0, len(tokens))]
+        segment = [Segment(slot, start, len(tokens))]
         return self._decoder.hidden(self._ids(tokens), segment, layers, final=final).float().cpu().numpy()

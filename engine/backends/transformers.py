@@ -27,11 +27,13 @@ from transformers import (
     DynamicCache,
     EncoderDecoderCache,
 )
+from transformers.cache_utils import DynamicLayer
 from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.base import JOB_SLOTS
 from engine.backends.encoders import Answerer, Classifier, window
 from engine.backends.native import compute_dtype
+from engine.cache.run import KVRun
 from engine.config import EngineConfig
 from engine.decoding.sampling import log_softmax
 from engine.errors import BadModel, BadRequest
@@ -141,6 +143,14 @@ class TransformersBackend:
             raise BadRequest(f"max_context is {config.max_context}: this model's window is {own} tokens.")
         self.max_context = config.max_context or min(own, 4096)
         self.tokenizer = Tokenizer.from_folder(files.folder)
+        # Keys and values of plain layers can be cut and joined; a sliding window, a recurrent state or an encoder's
+        # output cannot.
+        layers = DynamicCache(config=settings).layers if self.kind == "causal" else []
+        self.reuses = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+        if self.kind == "causal" and config.kv_cache and config.prefix_cache_mb and not self.reuses:
+            self.notes.append(
+                "Prompts that begin alike share nothing: this architecture's cache cannot be cut and joined."
+            )
         self._slots = [_Slot() for _ in range(config.max_batch + JOB_SLOTS)]
         self._before, self._after = _framing(self._words) if self.kind == "seq2seq" else ([], [])
         self._classifier = Classifier(self._model, self._words, self.max_context, device)
@@ -169,23 +179,42 @@ class TransformersBackend:
                 rows.append(self._run(held, [int(token)])[0, -1].float().cpu().numpy())
         return np.stack(rows)
 
+    def rows(self, position: int) -> int:
+        return 1  # tokens are decoded one after another here: a guess would save nothing
+
+    def read(self, slot: int, start: int, end: int) -> KVRun:
+        layers = self._slots[slot].cache.layers
+        return KVRun(tuple(part[:, :, start:end] for layer in layers for part in (layer.keys, layer.values))).compact()
+
+    @torch.inference_mode()
+    def write(self, slot: int, start: int, run: KVRun) -> None:
+        held = self._slots[slot]
+        self._rewind(held, start)
+        held.cache = held.cache if held.cache is not None else DynamicCache(config=self._model.config)
+        for layer, (keys, values) in enumerate(zip(run.parts[::2], run.parts[1::2], strict=True)):
+            held.cache.update(keys, values, layer)
+        held.tokens += [-1] * run.tokens  # which ones does not matter: such a cache is cut, never run again
+
     def fork(self, source: int, target: int, tokens: int) -> None:
         held = copy.deepcopy(self._slots[source])
         self._slots[target] = held
         if self.kind != "seq2seq":
             self._rewind(held, tokens)
 
-    @torch.inference_mode()
-    def token_logprobs(self, slot: int, tokens: Sequence[int]) -> np.ndarray:
-        held = self._slots[slot] = _Slot()
-        rows = log_softmax(self._run(held, list(tokens))[0, :-1].float().cpu().numpy())  # [T - 1, V]
-        self._slots[slot] = _Slot()
+    def token_logprobs(self, slot: int, start: int, tokens: Sequence[int]) -> np.ndarray:
+        self._rewind(self._slots[slot], start)
+        rows = log_softmax(self._run(self._slots[slot], list(tokens[:-1]))[0].float().cpu().numpy())  # [T - 1, V]
         return rows[np.arange(len(rows)), np.asarray(tokens[1:], np.int64)]
 
     @torch.inference_mode()
-    def hidden(self, slot: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+    def hidden(self, slot: int, start: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+        held = self._slots[slot]
+        self._rewind(held, start)
         ids = torch.tensor([list(tokens)], device=self._device)
-        out = self._model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        held.cache = held.cache if held.cache is not None else DynamicCache(config=self._model.config)
+        out = self._model(input_ids=ids, past_key_values=held.cache, use_cache=True, output_hidden_states=True)
+        held.cache = out.past_key_values
+        held.tokens += tokens
         return out.hidden_states[layer][0].float().cpu().numpy()
 
     def classify(self, text: str) -> dict[str, float]:

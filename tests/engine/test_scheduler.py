@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from engine.config import SamplingParams
+from engine.prefill import PREFILL_CHUNK
 from engine.results import Token
-from engine.scheduler import PREFILL_CHUNK, Closed, Scheduler
+from engine.scheduler import Closed, Scheduler
 from engine.sequence import Sequence
 from engine.tokenizer import Tokenizer
 from tests.engine.fake_backend import FakeBackend, RememberingBackend
