@@ -37,7 +37,7 @@ from engine.cache.run import KVRun
 from engine.config import EngineConfig
 from engine.decoding.sampling import log_softmax
 from engine.errors import BadModel, BadRequest
-from engine.parameters import quantize_rows
+from engine.quantize import quantize_rows
 from engine.tokenizer import Tokenizer
 from engine.weights import ModelFiles, load_config, load_state
 

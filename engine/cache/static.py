@@ -84,11 +84,6 @@ class StaticCache:
             v = v * self.value_scales[layer, slot, :, :end, None].to(self.dtype)
         return k, v
 
-    @property
-    def parts(self) -> tuple[Tensor, ...]:
-        """Every tensor a position has a place in, [L, S, G, C, ...]."""
-        return self.keys, self.values
-
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Let `target` begin with the first `tokens` positions of `source`."""
         for part in self.parts:
