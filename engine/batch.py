@@ -95,8 +95,8 @@ class Batch:
                 if sequence.finish_reason or sequence.tokens[-1].id != guess:
                     break
                 right += 1
+                sequence.guessed += 1
         except Exception as error:
             sequence.fail(error)
         finally:
             sequence.guesser.note(len(draft), right)
-            sequence.guessed += right
