@@ -106,7 +106,7 @@ class Jobs:
         # What must be run of the choices: each without its last token, and none that begins another. Where two part
         # after a common beginning it is run twice: a row more in a step costs less than a step more.
         bodies = sorted({tuple(choice[:-1]) for choice in choices if len(choice) > 1})
-        todo = [a for a, b in zip(bodies, [*bodies[1:], ()], strict=True) if b[: len(a)] != a][::-1]
+        todo = [a for a, b in zip(bodies, [*bodies[1:], ()], strict=False) if b[: len(a)] != a][::-1]
         free = list(range(self._slot, self._slot + (JOB_SLOTS if self._backend.reuses else 1)))[::-1]
         holding = {self._slot}  # slots where the prompt stands
         running: list[tuple[int, tuple[int, ...], int]] = []  # slot, tokens to run, how many have been

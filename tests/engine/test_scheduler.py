@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.cache.prefix import PrefixTree
 from engine.config import SamplingParams
-from engine.prefill import PREFILL_CHUNK
+from engine.prefill import PREFILL_CHUNK, Prefill, Text
 from engine.results import Token
-from engine.scheduler import Closed, Scheduler
+from engine.scheduler import BUCKET, TOKENS_IN_FLIGHT, Closed, Scheduler
 from engine.sequence import Sequence
 from engine.tokenizer import Tokenizer
 from tests.engine.fake_backend import FakeBackend, RememberingBackend
@@ -30,8 +32,10 @@ def tokenizer(tiny_llama: Path) -> Tokenizer:
 def start() -> Iterator[Start]:
     started: list[Scheduler] = []
 
-    def begin(backend: FakeBackend, batch: int = 4, cached: bool = True) -> Scheduler:
-        started.append(Scheduler(backend, batch, cached, lambda: None))
+    def begin(
+        backend: FakeBackend, batch: int = 4, cached: bool = True, tree: PrefixTree | None = None, guess: bool = False
+    ) -> Scheduler:
+        started.append(Scheduler(backend, batch, cached, lambda: None, Prefill(backend, tree), guess))
         return started[-1]
 
     yield begin
@@ -177,6 +181,216 @@ def test_a_failing_job_tells_its_caller_only(start: Start) -> None:
     with pytest.raises(KeyError):
         scheduler.run(bad())
     assert scheduler.run(good()) == 3
+
+
+def test_prompts_and_jobs_take_turns_by_the_chunk(start: Start, tokenizer: Tokenizer) -> None:
+    """Two long prompts and a long job at once: each goes on as often as the others, and a stream beside them more."""
+    gate = threading.Event()
+    backend = FakeBackend(gate=gate)
+    scheduler = start(backend)
+    stream = sequence(tokenizer, [4], 40)
+    first, second = (sequence(tokenizer, [token] * (6 * PREFILL_CHUNK), 2) for token in (5, 6))
+    turns: list[int] = []
+    decoded_at: list[int] = []
+    decode = backend.decode
+
+    def watched(tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        decoded_at.append(sum(count == PREFILL_CHUNK for _, _, count in backend.chunks))
+        return decode(tokens, positions, slots)
+
+    backend.decode = watched  # type: ignore[method-assign]
+
+    def job() -> Generator[None, None, None]:
+        for _ in range(6):
+            turns.append(len(backend.chunks))
+            yield
+
+    for one in (stream, first, second):
+        scheduler.submit(one)
+    waiting = threading.Thread(target=scheduler.run, args=(job(),))
+    waiting.start()
+    while not scheduler._jobs:
+        waiting.join(0.01)
+    gate.set()
+    for one in (stream, first, second):
+        ids(one)
+    waiting.join(10)
+    slots = [slot for slot, _, count in backend.chunks if count == PREFILL_CHUNK]
+    assert len(slots) == 12
+    assert all(slots.count(slot) == 6 for slot in set(slots))
+    assert all(a != b for a, b in itertools.pairwise(slots))  # never twice in a row while the other waits
+    assert max(b - a for a, b in itertools.pairwise(turns)) <= 2  # a job waits for each of the others once
+    assert decoded_at[0] == 0
+    assert max(b - a for a, b in itertools.pairwise(decoded_at)) <= 1  # the stream moved on with every chunk
+
+
+def test_calls_take_turns_so_that_one_of_many_prompts_starves_nobody(start: Start, tokenizer: Tokenizer) -> None:
+    gate = threading.Event()
+    backend = FakeBackend(gate=gate)
+    scheduler = start(backend, batch=1)
+    scheduler.submit(sequence(tokenizer, [9], 1))  # holds the only slot until the gate opens
+    many = [sequence(tokenizer, [10 + i], 1) for i in range(20)]
+    few = [sequence(tokenizer, [40 + i], 1) for i in range(2)]
+    scheduler.submit(*many)
+    scheduler.submit(*few)
+    order: list[int] = []
+    extend = backend.extend
+
+    def watched(slot: int, first: int, tokens: list[int], logits: bool = True) -> np.ndarray | None:
+        order.append(tokens[0])
+        return extend(slot, first, tokens, logits)
+
+    backend.extend = watched  # type: ignore[assignment]
+    gate.set()
+    for one in (*many, *few):
+        ids(one)
+    order = [token for token in order if token != 9]
+    assert sorted(order) == sorted(one.ids[0] for one in (*many, *few))
+    assert max(order.index(40), order.index(41)) <= 4
+
+
+def test_prompts_of_one_call_run_by_length_and_those_that_begin_alike_together(
+    start: Start, tokenizer: Tokenizer
+) -> None:
+    gate = threading.Event()
+    backend = RememberingBackend(vocabulary=384, gate=gate)
+    scheduler = start(backend, batch=2)
+    prompts = [[7] * 10, [5] * 3 * BUCKET, [8] * 9 + [1], [5] * (3 * BUCKET + 4), [7] * 11, [9] * BUCKET]
+    call = [sequence(tokenizer, prompt, 2) for prompt in prompts]
+    scheduler.submit(*call)
+    gate.set()
+    for one in call:
+        ids(one)
+    # Longest bucket first; within a bucket in the order of their tokens.
+    assert [count for _, start_, count in backend.chunks if start_ == 0] == [192, 196, 64, 10, 11, 10]
+    assert [one.prompt_tokens for one in call] == [len(prompt) for prompt in prompts]
+
+
+def test_what_runs_together_is_bounded_in_tokens_and_a_long_one_is_not_passed_by(
+    start: Start, tokenizer: Tokenizer
+) -> None:
+    gate = threading.Event()
+    scheduler = start(FakeBackend(gate=gate), batch=8)
+    long = TOKENS_IN_FLIGHT // 3
+
+    def asked(token: int, most: int) -> Sequence:
+        return Sequence([token], SamplingParams(max_tokens=most, min_tokens=most), tokenizer, 10**6)
+
+    reaching = [asked(5, long), asked(6, long), asked(7, long), asked(8, 3), asked(9, 2 * TOKENS_IN_FLIGHT)]
+    for one in reaching:
+        scheduler.submit(one)
+    gate.set()
+    together: list[int] = []
+
+    def look() -> Generator[None, None, None]:
+        for _ in range(40):
+            together.append(sum(one.reach for one in scheduler._running))
+            assert len(scheduler._running) < 2 or together[-1] <= TOKENS_IN_FLIGHT
+            assert reaching[2] in scheduler._running or reaching[3] not in scheduler._running
+            yield
+
+    scheduler.run(look())
+    assert max(together) > TOKENS_IN_FLIGHT // 2
+    scheduler.cancel(reaching[0])
+    assert len(ids(reaching[3])) == 3  # room again: the third came in, and the short one behind it
+    scheduler.cancel(*reaching[1:3])
+    assert reaching[4].events.get(timeout=10) is not None  # more than the bound: alone
+    scheduler.cancel(reaching[4])
+
+
+@pytest.mark.parametrize("guess", [False, True])
+def test_reuse_and_guesses_change_no_token_however_many_ask_at_once(
+    start: Start, tokenizer: Tokenizer, guess: bool
+) -> None:
+    shared = [5 + i % 20 for i in range(60)]
+    prompts = [[*shared[: 10 * (i % 7)], *([6 + i % 3, 9] * (1 + i % 5))] for i in range(24)]
+
+    def params(i: int) -> SamplingParams:
+        return SamplingParams(max_tokens=15, min_tokens=15, temperature=i % 2, seed=i, repetition_penalty=1 + i % 3 / 9)
+
+    plain = start(RememberingBackend(384), batch=3)
+    expected = []
+    for i, prompt in enumerate(prompts):
+        plain.submit(one := Sequence(prompt, params(i), tokenizer, 4096))
+        expected.append(ids(one))
+    tree = PrefixTree(150 * 8)  # too small for all: some are thrown away
+    backend = RememberingBackend(384)
+    scheduler = start(backend, batch=3, tree=tree, guess=guess)
+    for _ in ("cold", "warm"):
+        found: dict[int, list[int]] = {}
+
+        def ask(i: int, found: dict[int, list[int]] = found) -> None:
+            one = Sequence(prompts[i], params(i), tokenizer, 4096)
+            scheduler.submit(one)
+            found[i] = ids(one)
+
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(prompts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert [found[i] for i in range(len(prompts))] == expected
+    assert scheduler._prefill.reused > 100
+    assert tree.nbytes <= tree.limit
+
+
+def test_the_next_turn_of_a_chat_reuses_prompt_and_answer(start: Start, tokenizer: Tokenizer) -> None:
+    tree = PrefixTree(10**6)
+    scheduler = start(RememberingBackend(384), tree=tree)
+    scheduler.submit(first := sequence(tokenizer, [7] * 30, 12))
+    answer = ids(first)
+    turn = [*[7] * 30, *answer, 8, 9]
+    scheduler.submit(second := sequence(tokenizer, turn, 3))
+    ids(second)
+    assert second.reused == 30 + 11  # all but the last token, which was never run
+    timing = second.tokens[0].timing
+    assert timing is not None
+    assert (timing.prompt_tokens, timing.reused_tokens) == (44, 41)
+    scheduler.run(settled())
+    assert all(node.holders == 0 for node in tree.nodes())
+
+
+def test_what_failed_or_broke_down_is_not_kept(start: Start, tokenizer: Tokenizer) -> None:
+    class Broken(RememberingBackend):
+        def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+            logits = super().decode(tokens, positions, slots)
+            return np.where(positions[:, None] >= 33, np.nan, logits)
+
+    tree = PrefixTree(10**6)
+    scheduler = start(Broken(384), tree=tree)
+    scheduler.submit(bad := sequence(tokenizer, [7] * 30, 12))
+    with pytest.raises(ValueError, match="not finite"):
+        ids(bad)
+    scheduler.run(settled())
+    assert tree.tokens == 30  # the prompt, whose numbers were good
+    assert all(node.holders == 0 for node in tree.nodes())
+
+
+def settled() -> Generator[None, None, None]:
+    """A job that ends when what ended before it has left its slot."""
+    yield
+
+
+def test_a_job_that_is_dropped_lets_go_of_what_it_held(start: Start) -> None:
+    tree = PrefixTree(10**6)
+    backend = RememberingBackend()
+    scheduler = start(backend, tree=tree)
+    prefill = scheduler._prefill
+
+    def job() -> Generator[None, None, None]:
+        text = Text([5] * (2 * PREFILL_CHUNK), 4)
+        try:
+            prefill.chunk(text)
+            prefill.keep(text)
+            yield
+            raise KeyError
+        finally:
+            prefill.leave(text)
+
+    with pytest.raises(KeyError):
+        scheduler.run(job())
+    assert tree.tokens == PREFILL_CHUNK
+    assert all(node.holders == 0 for node in tree.nodes())
 
 
 def test_closing_tells_everybody_who_waits(start: Start, tokenizer: Tokenizer) -> None:
