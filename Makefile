@@ -10,7 +10,7 @@ export PORT ?= 7860
 TORCH_INDEX ?= $(if $(and $(filter Linux,$(shell uname -s)),$(if $(wildcard /dev/nvidia0),,cpu)),https://download.pytorch.org/whl/cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary
 
-.PHONY: help run test lint format screenshots space clean
+.PHONY: help run test lint format screenshots peers space clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' | awk -F'|' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -33,10 +33,13 @@ format: $(VENV)/.dev ## let ruff format and sort
 screenshots: $(VENV)/.dev chromium ## take the pictures under docs/ again
 	@$(BIN)/python -m tests.browser.screenshots docs
 
+peers: $(VENV)/.run ## install the engines that the benchmark compares with, and convert the model (about 15 minutes)
+	@TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m engine.benchmark.peers build
+
 space: $(VENV)/.run ## assemble the Hugging Face Space in build/space
 	@$(BIN)/python -m spaces.build --output build/space
 
-clean: ## remove the environment, caches and build outputs (not the models)
+clean: ## remove the environment, caches and build outputs (not the models, not the peers)
 	@rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .gradio
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
