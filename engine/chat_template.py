@@ -64,7 +64,7 @@ class ChatTemplate:
         except Exception as error:  # templates may fail in any way Python can
             raise BadRequest(f"The model's chat template refuses these messages: {error}.") from error
         if not risky:
-            return [(text, True)]
+            return [(text, True)] if text else []
         pieces: list[tuple[str, bool]] = []
         at = 0
         for match in self._special.finditer(text):
@@ -72,6 +72,28 @@ class ChatTemplate:
             at = match.end()
         pieces.append((text[at:].replace(mark, ""), False))
         return [piece for piece in pieces if piece[0]]
+
+    def around(
+        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool
+    ) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+        """What `render` writes before and after the content of the last message, which itself is left out.
+
+        Raises `BadRequest` as `render`, and where the template does not show that content once, as it is.
+        """
+        _check(messages)
+        mark = self._unused_character([text for message in messages for text in message.values()])
+        before: list[tuple[str, bool]] = []
+        after: list[tuple[str, bool]] = []
+        for text, special in self.render([*messages[:-1], {**messages[-1], "content": mark}], add_generation_prompt):
+            head, *tail = text.split(mark)
+            if len(tail) > 1 or (tail and after):
+                raise BadRequest("The model's chat template shows a message twice, so a text cannot be put apart.")
+            (after if after else before).append((head, special))
+            if tail:
+                after.append((tail[0], special))
+        if not after:
+            raise BadRequest("The model's chat template does not show the message as it is.")
+        return before, after
 
     def _spread(self, text: str, mark: str) -> str:
         return self._special.sub(lambda match: mark.join(match[0]), text)

@@ -22,6 +22,7 @@ with the pre-tokenizers of GPT-2, SmolLM2 and Qwen2: time grows linearly, at mos
 unbroken word needs a limit of its own and the longest text takes about 4 seconds."""
 MAX_JSON_BYTES = 64 << 20  # tokenizer.json of the largest vocabularies in use is below 40 MB
 
+NO_TEMPLATE = "This model has no chat template: use raw continuation, or choose an instruct model."
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -112,13 +113,30 @@ class Tokenizer:
         Raises `BadRequest` where the model has no template (see `has_chat_template`) or it refuses the messages.
         """
         if self._template is None:
-            raise BadRequest("This model has no chat template: use raw continuation, or choose an instruct model.")
+            raise BadRequest(NO_TEMPLATE)
         for message in messages:
             for text in message.values():
                 if isinstance(text, str):
                     check_text(text)
+        return self._pieces(self._template.render(messages, add_generation_prompt))
+
+    def around(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """Ids of a conversation before and after the content of its last message, which itself is left out.
+
+        A text put between them is encoded apart, so that conversations on one text begin with the same ids whatever
+        follows it. Raises as `chat`.
+        """
+        if self._template is None:
+            raise BadRequest(NO_TEMPLATE)
+        before, after = self._template.around(messages, add_generation_prompt)
+        return self._pieces(before), self._pieces(after)
+
+    def _pieces(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+        """Ids of a template's text, special tokens where the template wrote them."""
         ids: list[int] = []
-        for text, special in self._template.render(messages, add_generation_prompt):
+        for text, special in pieces:
             check_text(text)
             inner = self._marked if special else self._plain
             ids += inner.encode(text, add_special_tokens=False).ids

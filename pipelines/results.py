@@ -80,6 +80,7 @@ def total_timing(timings: Sequence[Timing]) -> Timing:
         prefill_tokens_per_s=speed([(t.prompt_tokens - t.reused_tokens, t.prefill_tokens_per_s) for t in timings]),
         decode_tokens_per_s=speed([(t.new_tokens, t.decode_tokens_per_s) for t in timings]),
         finish_reason=timings[-1].finish_reason,
+        guessed_tokens=sum(t.guessed_tokens for t in timings),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.classification.pipeline import ClassificationPipeline
-from pipelines.classification.templates import CONTENT_FREE, TEMPLATE
+from pipelines.classification.templates import CONTENT_FREE, WORDS
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.runner import Row, info_fields
 from pipelines.evaluation.statistics import Figure, auc, macro_f1, mean, share
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class ClassificationEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`. `raw` and `calibrated` are probabilities of "positive"."""
 
-    prompt = f"{TEMPLATE}\n\nwith {' / '.join(LABELS)} scored as the next word; content-free inputs: {CONTENT_FREE!r}"
+    prompt = (
+        f"{{text}}{WORDS}\n\nwith {' / '.join(LABELS)} scored as the next word; content-free inputs: {CONTENT_FREE!r}"
+    )
     reading = (
         "Zero-shot: nothing was fitted. With two labels calibration moves the threshold only, so the AUC is the "
         "same; a gap "

@@ -14,7 +14,8 @@ from scipy.special import expit, logsumexp, softmax
 from engine.errors import BadRequest
 from engine.results import Timing
 from pipelines.classification import templates
-from pipelines.results import ClassificationResult, LabelScore, RunInfo
+from pipelines.prompt import text_prompt
+from pipelines.results import ClassificationResult, LabelScore, RunInfo, total_timing
 from pipelines.text import check_text, require_kind, room_for_text, run_info, shorten_text
 
 if TYPE_CHECKING:
@@ -93,11 +94,12 @@ class ClassificationPipeline:
         choices = tuple(templates.CHOICE.format(label=name) for name in names)
         tokenizer = self.engine.tokenizer
         encoded = [tokenizer.encode(choice, add_bos=False) for choice in choices]
-        beside = len(tokenizer.encode(templates.TEMPLATE.format(text=""))) + 2  # two seams may split anew
+        beside = len(text_prompt(self.engine, "", templates.WORDS)) + 2  # two seams may split anew
         room = room_for_text(self.engine, beside=beside, max_tokens=max(map(len, encoded)))
         short, shortened = shorten_text(tokenizer, text, room)
         logprobs, timing = self._score(short, encoded)
-        prior = self._prior(choices, encoded)  # [content-free inputs, choices]
+        prior, unread = self._prior(choices, encoded)  # [content-free inputs, choices]
+        timing = total_timing([timing, *unread])
         lengths = np.array([len(ids) for ids in encoded])
         if multi_label:
             raw = calibrated = expit(logprobs - _log_mean(prior))
@@ -108,22 +110,24 @@ class ClassificationPipeline:
         return Judgement(raw, calibrated, run_info(self.engine, timing, shortened))
 
     def _score(self, text: str, choices: Sequence[Sequence[int]]) -> tuple[np.ndarray, Timing]:
-        prompt = self.engine.tokenizer.encode(templates.TEMPLATE.format(text=text))
-        [scores] = self.engine.score([prompt], choices)
+        [scores] = self.engine.score([text_prompt(self.engine, text, templates.WORDS)], choices)
         return np.array(scores.logprobs, dtype=np.float64), scores.timing
 
-    def _prior(self, choices: tuple[str, ...], encoded: Sequence[Sequence[int]]) -> np.ndarray:
-        """Log-probabilities of the choices after each content-free input, f64 [inputs, choices]; kept for next time."""
-        key = (templates.TEMPLATE, choices)
+    def _prior(self, choices: tuple[str, ...], encoded: Sequence[Sequence[int]]) -> tuple[np.ndarray, list[Timing]]:
+        """Log-probabilities of the choices after each content-free input, f64 [inputs, choices], and the work that
+        took: none where they are known from before."""
+        key = (templates.WORDS, choices)
         with self._lock:
             known = self._priors.get(key)
-        if known is None:  # two threads may both compute it: the same numbers
-            known = np.stack([self._score(text, encoded)[0] for text in templates.CONTENT_FREE])
-            with self._lock:
-                if len(self._priors) >= MAX_PRIORS:
-                    self._priors.pop(next(iter(self._priors)))
-                self._priors[key] = known
-        return known
+        if known is not None:
+            return known, []
+        scored = [self._score(text, encoded) for text in templates.CONTENT_FREE]  # two threads may: the same numbers
+        known = np.stack([logprobs for logprobs, _ in scored])
+        with self._lock:
+            if len(self._priors) >= MAX_PRIORS:
+                self._priors.pop(next(iter(self._priors)))
+            self._priors[key] = known
+        return known, [timing for _, timing in scored]
 
     def _by_model(self, text: str, labels: Sequence[str]) -> ClassificationResult:
         """A sequence-classification model's own labels; other labels asked for are named in a note."""

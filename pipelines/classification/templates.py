@@ -7,8 +7,8 @@ far better than questions to the chat model do, and this one works as it is for 
 
 from __future__ import annotations
 
-# The text stands first: the tasks on one text then share its prefill.
-TEMPLATE = "{text}\n\nIn a word:"
+# After the text, inside the user's turn of a chat model (see `pipelines.prompt`): the model writes on.
+WORDS = "\n\nIn a word:"
 CHOICE = " {label}"
 
 # Zhao et al. 2021, "Calibrate Before Use": inputs that say nothing show what the model prefers before it reads.

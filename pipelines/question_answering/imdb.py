@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.runner import Row, info_fields
 from pipelines.evaluation.statistics import Figure, auc, mean, share
+from pipelines.prompt import text_prompt
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
-from pipelines.question_answering.prompts import TEMPLATE
+from pipelines.question_answering.prompts import WORDS
 from pipelines.text import room_for_text, shorten_text
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
 LIKED, DISLIKED = "Did the reviewer like the movie?", "Did the reviewer dislike the movie?"
-PLAIN = "{context}\n\nQuestion: {question}\nAnswer:"
+PLAIN = "\n\nQuestion: {question}\nAnswer:"
 YES_NO = (" Yes", " No")
 RATING = "What rating out of 10 did the reviewer give?"
 _RATING = re.compile(r"(?<![\d./])(10|\d(?:\.\d+)?)\s?(?:/|out of)\s?10(?![\d/])", re.IGNORECASE)
@@ -36,8 +37,8 @@ class QuestionAnsweringEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`."""
 
     prompt = (
-        f"{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}\n\n"
-        f"{TEMPLATE}\n\nwith {RATING}, a span of the review"
+        f"{{context}}{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}\n\n"
+        f"{{context}}{WORDS}\n\nwith {RATING}, a span of the review"
     )
     reading = (
         "Yes/no: 'liked' and 'disliked' are asked apart; a pair is consistent when the two answers differ, and 50 "
@@ -69,11 +70,11 @@ class QuestionAnsweringEvaluation:
         return {**row, **info_fields(result.info), "shortened": shortened}
 
     def _yes_no(self, text: str) -> dict[str, Any]:
-        beside = len(self.engine.tokenizer.encode(PLAIN.format(context="", question=DISLIKED))) + 2
+        beside = len(text_prompt(self.engine, "", PLAIN.format(question=DISLIKED))) + 2  # two seams may split anew
         text, shortened = shorten_text(
             self.engine.tokenizer, text, room_for_text(self.engine, beside=beside, max_tokens=2)
         )
-        asked = [self.engine.tokenizer.encode(PLAIN.format(context=text, question=q)) for q in (LIKED, DISLIKED)]
+        asked = [text_prompt(self.engine, text, PLAIN.format(question=q)) for q in (LIKED, DISLIKED)]
         choices = [self.engine.tokenizer.encode(word, add_bos=False) for word in YES_NO]
         liked, disliked = self.engine.score(asked, choices)
         return {

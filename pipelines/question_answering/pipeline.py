@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import BadRequest
 from engine.results import Span, Timing
+from pipelines.prompt import text_prompt
 from pipelines.question_answering import prompts
 from pipelines.results import Answer, AnswerResult, total_timing
 from pipelines.text import check_text, require_kind, room_for_text, run_info, token_windows
@@ -88,21 +89,20 @@ class QuestionAnsweringPipeline:
 
     def _windows(self, question: str, context: str) -> list[_Window]:
         tokenizer = self.engine.tokenizer
-        bare = prompts.TEMPLATE.format(context="", first="", last="", question=question)
-        beside = len(tokenizer.encode(bare)) + 2 * prompts.SHOWN_TOKENS + 4  # seams may split anew
+        bare = prompts.WORDS.format(first="", last="", question=question)
+        beside = len(text_prompt(self.engine, "", bare)) + 2 * prompts.SHOWN_TOKENS + 4  # seams may split anew
         room = room_for_text(self.engine, beside=beside, max_tokens=MAX_ANSWER_TOKENS)
         _, offsets = tokenizer.encode_with_offsets(context)
         size = min(room, WINDOW_TOKENS)
         spans = token_windows(len(offsets), size, min(STRIDE_TOKENS, size // 2))
         return [_Window(offsets[first][0], offsets[last - 1][1]) for first, last in spans]
 
-    def _prompt(self, question: str, context: str) -> str:
+    def _prompt(self, question: str, context: str) -> list[int]:
         words = context.split()
         first = " ".join(words[: prompts.SHOWN_WORDS])
         last = " ".join(words[-prompts.SHOWN_WORDS :]).rstrip(".")
-        return prompts.TEMPLATE.format(
-            context=context, first=self._at_most(first), last=self._at_most(last), question=question
-        )
+        asked = prompts.WORDS.format(first=self._at_most(first), last=self._at_most(last), question=question)
+        return text_prompt(self.engine, context, asked)
 
     def _at_most(self, words: str) -> str:
         while len(self.engine.tokenizer.encode(words)) > prompts.SHOWN_TOKENS:
@@ -110,7 +110,7 @@ class QuestionAnsweringPipeline:
         return words
 
     def _search(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
-        """Answers of all windows, the probability of none, and the time (the engine reports none for a search)."""
+        """Answers of all windows, the probability of none, and the work that took."""
         tokenizer = self.engine.tokenizer
         found: list[Answer] = []
         timings: list[Timing] = []
@@ -118,18 +118,22 @@ class QuestionAnsweringPipeline:
         end = tokenizer.encode(prompts.END, add_bos=False)
         for window in self._windows(question, context):
             piece = context[window.start : window.end]
-            prompt = tokenizer.encode(self._prompt(question, piece))
             # A space before the first word, as it would stand after "Answer:".
             allowed, offsets = tokenizer.encode_with_offsets(" " + piece)
             places = [(max(0, start - 1) + window.start, end - 1 + window.start) for start, end in offsets]
             began = time.perf_counter()
-            spans = self.engine.spans(
-                prompt, allowed, top_k=max(MASS_SPANS, 2 * top_k), max_tokens=MAX_ANSWER_TOKENS, end=end
+            search = self.engine.spans(
+                self._prompt(question, piece),
+                allowed,
+                top_k=max(MASS_SPANS, 2 * top_k),
+                max_tokens=MAX_ANSWER_TOKENS,
+                end=end,
             )
-            timings.append(_timing(len(prompt), time.perf_counter() - began))
-            found += [_answer(context, span, places) for span in spans]
+            # The answer comes when the search is over; the speed is that of reading alone.
+            timings.append(replace(search.timing, ttft_s=time.perf_counter() - began))
+            found += [_answer(context, span, places) for span in search.spans]
             # The answer is in one window, so the one that is surest of having it decides.
-            in_text = max(in_text, sum(math.exp(span.logprob) for span in spans[:MASS_SPANS]))
+            in_text = max(in_text, sum(math.exp(span.logprob) for span in search.spans[:MASS_SPANS]))
         no_answer = prompts.UNANSWERED_MASS / (prompts.UNANSWERED_MASS + in_text)
         return found, no_answer, total_timing(timings)
 

@@ -5,10 +5,9 @@ question gave F1 0.08, since a small instruct model answers in sentences of its 
 answer about itself show it what an answer looks like, and gave 0.41; no example comes from outside the text.
 """
 
-# The context stands first: the tasks on one text then share its prefill.
-TEMPLATE = (
-    "{context}\n\n"
-    "Answer each question with words from the text.\n"
+# After the context, inside the user's turn of a chat model (see `pipelines.prompt`): the model writes on.
+WORDS = (
+    "\n\nAnswer each question with words from the text.\n"
     "Question: How does the text begin?\nAnswer: {first}\n"
     "Question: How does the text end?\nAnswer: {last}\n"
     "Question: {question}\nAnswer:"

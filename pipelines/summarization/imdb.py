@@ -11,7 +11,7 @@ from pipelines.evaluation.judge import judged, sentiment_judge
 from pipelines.evaluation.runner import Row, info_fields
 from pipelines.evaluation.statistics import Figure, mean, share
 from pipelines.summarization.pipeline import SummarizationPipeline
-from pipelines.summarization.prompts import PROSE, LengthName
+from pipelines.summarization.prompts import LENGTHS, PROSE, LengthName
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -23,7 +23,7 @@ LEAD_SENTENCES = 3
 class SummarizationEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`."""
 
-    prompt = PROSE
+    prompt = f"{{text}}{PROSE.format(length=LENGTHS[LENGTH])}"
     reading = (
         "Sentiment is judged by TF-IDF + logistic regression fitted on train, never by the model that wrote; its "
         "accuracy "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from engine.config import SamplingParams
 from engine.errors import BadRequest
 from engine.results import Timing
+from pipelines.prompt import is_chat, text_prompt
 from pipelines.results import SummaryResult, SummaryUpdate, total_timing
 from pipelines.summarization import prompts, tidy
 from pipelines.summarization.prompts import LENGTHS, LengthName, Style
@@ -81,12 +82,11 @@ class SummarizationPipeline:
         tokenizer = self.engine.tokenizer
         if self.engine.info.kind == "seq2seq":
             return tokenizer.encode(prompts.SEQ2SEQ_PREFIX.get(self.engine.info.family, "") + text)
-        if not tokenizer.has_chat_template:
-            return tokenizer.encode(prompts.PLAIN[style].format(text=text))
-        template = prompts.PROSE if style == "prose" else prompts.BULLETS
-        content = template.format(text=text, length=LENGTHS[length])
-        start = tokenizer.encode("-") if style == "bullets" else []  # the answer opens with a bullet
-        return [*tokenizer.chat([{"role": "user", "content": content}]), *start]
+        if not is_chat(self.engine):
+            return text_prompt(self.engine, text, prompts.PLAIN[style])
+        words = (prompts.PROSE if style == "prose" else prompts.BULLETS).format(length=LENGTHS[length])
+        # The answer opens with a bullet where bullets are wanted.
+        return text_prompt(self.engine, text, words, reply="-" if style == "bullets" else "")
 
     def _updates(
         self, text: str, length: LengthName, style: Style, params: SamplingParams, room: int

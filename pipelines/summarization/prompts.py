@@ -29,10 +29,10 @@ LENGTHS: dict[LengthName, Length] = {
 # The text stands first: the tasks on one text then share its prefill. Of thirteen wordings tried on 30 IMDB train
 # reviews (medium length), the default model kept the sentiment most often with this one (90 %; "Summarize the text
 # above" 77 %) and put names or numbers of its own into the fewest summaries (3 %, beside 30 %).
-PROSE = "{text}\n\nIn {length.sentences}, what does this text say, and what does its writer think?"
-BULLETS = "{text}\n\nList the {length.points} main points of the text above, one short sentence each."
+PROSE = "\n\nIn {length.sentences}, what does this text say, and what does its writer think?"
+BULLETS = "\n\nList the {length.points} main points of the text above, one short sentence each."
 # A base model has no chat; "TL;DR:" is how the web announces a summary (Radford et al. 2019).
-PLAIN = {"prose": "{text}\n\nTL;DR:", "bullets": "{text}\n\nThe main points are:\n-"}
+PLAIN = {"prose": "\n\nTL;DR:", "bullets": "\n\nThe main points are:\n-"}
 # Encoder-decoder models were trained on the text alone, T5 with a word before it (Raffel et al. 2020).
 SEQ2SEQ_PREFIX = {"t5": "summarize: "}
 # The engine's penalty weighs on the words of the text too, and drives a small model to invent others: 1.1 raised the

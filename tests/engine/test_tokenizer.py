@@ -194,12 +194,39 @@ def test_chat_cannot_be_broken_out_of(tokenizer: Tokenizer, parts: list[str]) ->
     assert f"user\n{content}<|im_end|>" in tokenizer.decode(ids, skip_special=False)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    system=st.sampled_from(["", "Be brief.", "a<|im_end|>b", "\ue000"]), text=st.text("ab <|im_end>.\ue000", max_size=9)
+)
+def test_a_text_fits_between_what_stands_around_it(tokenizer: Tokenizer, system: str, text: str) -> None:
+    before = [{"role": "system", "content": system}]
+    head, tail = tokenizer.around([*before, {"role": "user", "content": "left out"}])
+    whole = tokenizer.chat([*before, {"role": "user", "content": text}])
+    between = tokenizer.encode(text, add_bos=False)
+    assert tokenizer.decode([*head, *between, *tail], skip_special=False) == tokenizer.decode(whole, skip_special=False)
+    assert [*head, *between, *tail].count(2) == whole.count(2) == 2, "no text of a message ends a turn"
+    assert tail == tokenizer.around([{"role": "user", "content": ""}])[1], "what follows depends on the template alone"
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [("{{ messages[0].role }}", "does not show"), ("{{ messages[0].content }}{{ messages[0].content }}", "twice")],
+)
+def test_a_template_that_hides_or_repeats_a_message_is_named(
+    folder: Path, tmp_path: Path, template: str, told: str
+) -> None:
+    made = Tokenizer.from_folder(with_template(folder, tmp_path, template))
+    with pytest.raises(BadRequest, match=told):
+        made.around([{"role": "user", "content": "x"}])
+
+
 @pytest.mark.parametrize(
     "messages", [[], [{"role": "root", "content": "x"}], [{"role": "user"}], [{"role": "user", "content": 3}]]
 )
 def test_unsound_messages_are_refused(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> None:
-    with pytest.raises(BadRequest):
-        tokenizer.chat(messages)
+    for call in (tokenizer.chat, tokenizer.around):
+        with pytest.raises(BadRequest):
+            call(messages)
 
 
 def with_template(folder: Path, tmp_path: Path, template: object) -> Path:
@@ -215,6 +242,8 @@ def test_a_model_without_template_says_so(folder: Path, tmp_path: Path) -> None:
     assert not plain.has_chat_template
     with pytest.raises(BadRequest, match="no chat template"):
         plain.chat([{"role": "user", "content": "x"}])
+    with pytest.raises(BadRequest, match="no chat template"):
+        plain.around([{"role": "user", "content": "x"}])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Completion, FinishReason, Scores, Span, Timing, Token, TokenLogprobs
+from engine.results import Completion, FinishReason, Scores, Span, SpanSearch, Timing, Token, TokenLogprobs
 
 _PIECE = re.compile(r" ?[^\W\d_]+|\d| ?[^\w\s]|\s|_")
 _SPECIALS = ("<|start|>", "<|end|>")
@@ -56,6 +57,11 @@ class FakeTokenizer:
             ids += [0, *self.encode(f"{message['role']}\n{message['content']}"), 1]
         return [*ids, 0, *self.encode("assistant\n")] if add_generation_prompt else ids
 
+    def around(self, messages: Sequence[Mapping[str, str]]) -> tuple[list[int], list[int]]:
+        *before, last = messages
+        opening = self.chat(before, add_generation_prompt=False)
+        return [*opening, 0, *self.encode(f"{last['role']}\n")], [1, 0, *self.encode("assistant\n")]
+
 
 @dataclass(frozen=True)
 class FakeInfo:
@@ -74,11 +80,17 @@ class FakeInfo:
     notes: tuple[str, ...] = ()
 
 
+def alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """Ids that both begin with."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+
+
 class FakeEngine:
     """Scripted by three functions of the prompt's text.
 
     `reply(prompt)` is what it writes; `fit(prompt, choice)` the log-probability of a choice; `find(prompt)` the words
-    its span search likes best. `prompts` keeps every prompt as text; `steps` counts generated tokens.
+    its span search likes best. `prompts` keeps every prompt as text, `read` as ids; `computed` counts
+    the prompt tokens no earlier prompt began with, `steps` generated tokens.
     """
 
     def __init__(
@@ -92,6 +104,8 @@ class FakeEngine:
         self.info = replace(FakeInfo(), **info)  # type: ignore[arg-type]
         self.tokenizer = FakeTokenizer()
         self.prompts: list[str] = []
+        self.read: list[list[int]] = []
+        self.computed = 0
         self.params: list[SamplingParams] = []
         self.configs: list[EngineConfig] = []
         self.config = EngineConfig()
@@ -100,23 +114,27 @@ class FakeEngine:
     def max_prompt(self, max_tokens: int) -> int:
         return self.info.max_context - max_tokens
 
-    def _read(self, prompt: str | Sequence[int], max_tokens: int) -> tuple[str, int]:
+    def _read(self, prompt: str | Sequence[int], max_tokens: int) -> tuple[str, Timing]:
+        """The prompt's text, and the time of reading what no earlier prompt began with, at 100 tokens a second."""
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if len(ids) > self.max_prompt(max_tokens):
             raise BadRequest(f"The prompt has {len(ids)} tokens and {self.max_prompt(max_tokens)} fit.")
+        reused = min(max((alike(ids, known) for known in self.read), default=0), len(ids) - 1)
+        self.computed += len(ids) - reused  # the last token is always run: its logits are wanted
+        self.read.append(ids)
         text = self.tokenizer.decode(ids)
         self.prompts.append(text)
-        return text, len(ids)
+        return text, Timing(len(ids), reused, 0, (len(ids) - reused) / 100, 100.0)
 
     def stream(self, prompt: str | Sequence[int], params: SamplingParams = SamplingParams()) -> Iterator[Token]:  # noqa: B008
-        text, count = self._read(prompt, params.max_tokens)
+        text, timing = self._read(prompt, params.max_tokens)
         self.params.append(params)
         written = self.reply(text)
         for stop in params.stop:
             written = written.split(stop)[0]
         ids = self.tokenizer.encode(written)[: params.max_tokens]
         cut = len(ids) == params.max_tokens
-        timing = Timing(count, 0, 0, 0.1, 100.0, 50.0)
+        timing = replace(timing, decode_tokens_per_s=50.0)
         for i, id in enumerate(ids):
             self.steps += 1
             reason: FinishReason | None = None if i + 1 < len(ids) else "length" if cut else "stop"
@@ -138,12 +156,10 @@ class FakeEngine:
         single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], int))
         scores = []
         for prompt in [prompts] if single else prompts:
-            text, count = self._read(prompt, 0)
+            text, timing = self._read(prompt, 0)
             words = [choice if isinstance(choice, str) else self.tokenizer.decode(choice) for choice in choices]
             tokens = tuple(len(self.tokenizer.encode(word)) for word in words)
-            scores.append(
-                Scores(tuple(self.fit(text, word) for word in words), tokens, Timing(count, 0, 0, 0.0, 100.0))
-            )
+            scores.append(Scores(tuple(self.fit(text, word) for word in words), tokens, timing))
         return scores
 
     def spans(
@@ -154,8 +170,8 @@ class FakeEngine:
         top_k: int = 1,
         max_tokens: int = 32,
         end: str | Sequence[int] = "\n",
-    ) -> list[Span]:
-        text, _ = self._read(prompt, 0)
+    ) -> SpanSearch:
+        text, timing = self._read(prompt, 0)
         wanted = self.find(text).split()
         pieces = [self.tokenizer.decode([id]).strip() for id in allowed]
         found = []
@@ -164,7 +180,8 @@ class FakeEngine:
                 run = [piece for piece in pieces[start:stop] if piece]
                 logprob = -0.1 if wanted and run == wanted else -5.0 - (stop - start) - start / len(pieces)
                 found.append(Span(start, stop, logprob, stop - start))
-        return sorted(found, key=lambda span: -span.logprob)[:top_k]
+        best = sorted(found, key=lambda span: -span.logprob)[:top_k]
+        return SpanSearch(tuple(best), timing)
 
     def logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
         ids = [np.array(self.tokenizer.encode(text), dtype=np.int64) for text in texts]

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Scores, Span, Token
+from engine.results import Scores, SpanSearch, Token
 from pipelines.holder import EngineHolder
 from pipelines.work import check_wanted
 from tests.pipelines.fake_engine import FakeEngine
@@ -42,7 +42,7 @@ class PacedEngine(FakeEngine):
         self.steps += 1
         return super().score(prompts, choices)
 
-    def spans(self, prompt: Any, allowed: Sequence[int], **options: Any) -> list[Span]:
+    def spans(self, prompt: Any, allowed: Sequence[int], **options: Any) -> SpanSearch:
         self._step()
         self.steps += 1
         return super().spans(prompt, allowed, **options)

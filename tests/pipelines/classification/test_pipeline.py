@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import BadRequest
 from pipelines.classification.pipeline import MAX_LABELS, ClassificationPipeline
-from pipelines.classification.templates import CONTENT_FREE
+from pipelines.classification.templates import CONTENT_FREE, WORDS
 from tests.pipelines.fake_engine import FakeEngine
 
 
@@ -23,7 +23,20 @@ def likes_positive(prompt: str, choice: str) -> float:
 def test_the_text_stands_first_and_is_run_once_for_all_labels() -> None:
     engine = FakeEngine()
     pipeline(engine)("Some text.", ("a", "b", "c"), calibrate=False)
-    assert [prompt for prompt in engine.prompts if prompt.startswith("Some text.")] == engine.prompts[:1]
+    assert [prompt for prompt in engine.prompts if "Some text." in prompt] == engine.prompts[:1]
+    assert engine.prompts[0] == f"user\nSome text.{WORDS}", "the model writes on where the words end"
+
+
+def test_the_first_run_counts_the_content_free_inputs_and_what_they_share() -> None:
+    engine = FakeEngine()
+    classify = pipeline(engine)
+    first = classify("Some text.").info.timing
+    assert first.prompt_tokens == sum(map(len, engine.read)) and len(engine.read) == 1 + len(CONTENT_FREE)
+    opening = len(engine.tokenizer.around([{"role": "user", "content": ""}])[0])
+    assert first.reused_tokens >= opening * len(CONTENT_FREE), "the opening of the chat is the same for all"
+    assert first.prefill_tokens_per_s == pytest.approx(100.0)
+    again = classify("Some text.").info.timing
+    assert again.prompt_tokens == len(engine.read[-1]) == again.reused_tokens + 1
 
 
 def test_scores_sum_to_one_highest_first() -> None:

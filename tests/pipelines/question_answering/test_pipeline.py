@@ -26,7 +26,8 @@ def test_the_answer_is_verbatim_and_knows_its_place() -> None:
     [best] = result.answers
     assert best["answer"] == "Rome" == CONTEXT[best["start"] : best["end"]]
     assert best["score"] == pytest.approx(0.905, abs=0.001)
-    assert engine.prompts[0].startswith(CONTEXT), "the context stands first"
+    assert engine.prompts[0].startswith(f"user\n{CONTEXT}\n\n"), "the context stands first"
+    assert engine.prompts[0].endswith("Where does Ben live?\nAnswer:"), "the model writes on where the words end"
 
 
 def test_the_first_word_of_the_context_can_be_the_answer() -> None:
@@ -53,11 +54,15 @@ def test_a_long_context_is_read_in_windows_none_left_out() -> None:
     filler = "Nothing of note happened on that day in the town. "
     context = filler * 100 + "Eva was born in Riga. " + filler * 100
     engine = finds("Riga")
-    [best] = pipeline(engine)("Where was Eva born?", context).answers
+    result = pipeline(engine)("Where was Eva born?", context)
+    [best] = result.answers
     assert best["answer"] == "Riga" == context[best["start"] : best["end"]]
     assert len(engine.prompts) > 2
     assert all(len(engine.tokenizer.encode(prompt)) <= 512 for prompt in engine.prompts)
-    for at in range(0, len(context), 40):
+    timing = result.info.timing
+    assert timing.prompt_tokens == sum(map(len, engine.read)) and timing.reused_tokens > 0
+    assert timing.prefill_tokens_per_s == pytest.approx(100.0), "tokens over time add up over the windows"
+    for at in range(0, len(context.rstrip()) - 40, 40):
         assert any(context[at : at + 40] in prompt for prompt in engine.prompts)
 
 

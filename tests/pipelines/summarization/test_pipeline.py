@@ -5,7 +5,7 @@ import pytest
 from engine.errors import BadRequest
 from pipelines.results import SummaryUpdate
 from pipelines.summarization.pipeline import LOOPED, SummarizationPipeline
-from pipelines.summarization.prompts import LENGTHS
+from pipelines.summarization.prompts import LENGTHS, PROSE
 from tests.pipelines.fake_engine import FakeEngine
 
 TEXT = "The film is slow but the ending is superb. I liked the music. " * 4
@@ -21,7 +21,8 @@ def test_a_text_that_fits_is_read_once_and_stands_before_the_instruction() -> No
     assert result.summary_text == "Slow film, superb ending."
     assert result.chunks == 1 and len(engine.prompts) == 1
     assert result.compression == len(TEXT.split()) / 4
-    assert engine.prompts[0].index("superb") < engine.prompts[0].index("what does this text say")
+    assert engine.prompts[0].index("superb") < engine.prompts[0].index(PROSE.format(length=LENGTHS["medium"]))
+    assert engine.prompts[0].endswith("assistant\n"), "the model answers in its own turn"
 
 
 def test_a_long_text_is_read_whole_in_parts_and_merged() -> None:
@@ -32,7 +33,9 @@ def test_a_long_text_is_read_whole_in_parts_and_merged() -> None:
     assert sum(prompt.count("marker") for prompt in engine.prompts) == 30, "nothing is left out and nothing read twice"
     assert all(len(engine.tokenizer.encode(prompt)) <= 160 for prompt in engine.prompts)
     assert result.summary_text == "Part 0 said.", "the last pass reads the summaries"
-    assert result.info.timing.prompt_tokens > 160, "the time is that of all passes"
+    timing = result.info.timing
+    assert timing.prompt_tokens == sum(map(len, engine.read)) > 160, "the time is that of all passes"
+    assert timing.reused_tokens > 0 and timing.prefill_tokens_per_s == pytest.approx(100.0)
 
 
 def test_updates_move_forward_and_the_last_is_complete() -> None:
