@@ -1,6 +1,8 @@
 """Prompts into slots: chunk by chunk, and what the prefix tree already holds is copied instead of run.
 
-Each prompt is run alone, so that its numbers never depend on its neighbours.
+Each prompt is run alone, so that its numbers never depend on its neighbours. Copied keys and values are those that
+running the tokens would give, up to the rounding of sums taken in another order: products of other shapes where a
+prompt was cut elsewhere, the decode step's where a model's own answer is read back.
 """
 
 from __future__ import annotations
@@ -20,9 +22,6 @@ PREFILL_CHUNK = 512
 
 # A shorter hit is not worth it: the copy, and the seam it makes in the chunk, cost as much as running the tokens.
 MIN_REUSE = 16
-
-# Up to this many tokens after others go through the decode step, whose weights need not be widened for them first.
-SHORT = 8
 
 
 class Text:
@@ -62,15 +61,10 @@ class Prefill:
         """
         began = time.perf_counter()
         self._reuse(text)
-        start, slot = text.computed, text.slot
+        start = text.computed
         chunk = text.ids[start : start + PREFILL_CHUNK]
         last = start + len(chunk) == len(text.ids)
-        rows = self._backend.rows(start) if last and start else 1
-        if rows > 1 and len(chunk) <= min(SHORT, rows):
-            positions = np.arange(start, start + len(chunk))
-            logits = self._backend.decode(np.array(chunk), positions, np.full(len(chunk), slot))[-1]
-        else:
-            logits = self._backend.extend(slot, start, chunk, logits=last)
+        logits = self._backend.extend(text.slot, start, chunk, logits=last)
         text.computed += len(chunk)
         self.computed += len(chunk)
         text.prefill_s += time.perf_counter() - began

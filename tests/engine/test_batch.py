@@ -72,7 +72,7 @@ def told(done: Running) -> Any:
 
 
 PROMPTS = [[5, 6, 7, 5, 6], [9] * 3, [10, 11, 12, 13]]
-WANTED = {
+WANTED: dict[str, dict[str, Any]] = {
     "greedy": {},
     "sampled": {"temperature": 1.0, "seed": 7},
     "filtered": {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_p": 0.01, "seed": 1},
