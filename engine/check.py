@@ -2,6 +2,7 @@
 
 Parity: our decoder against Transformers on small random models of every family. Identity: greedy tokens on the
 real model in fp32 against Transformers' `generate`, and of each lossless switch against the plain path.
+`--fidelity` instead: what each precision loses against fp32 on held-out text.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -22,7 +23,7 @@ from engine.cache.static import StaticCache
 from engine.config import DEFAULT_MODEL, EngineConfig, Precision, SamplingParams
 from engine.decoder import Decoder, Segment
 from engine.engine import Engine
-from engine.errors import UserError
+from engine.errors import BadRequest, UserError
 from engine.families import describe
 from engine.parameters import build
 
@@ -158,9 +159,29 @@ def identities(model: str, prompts: list[str], count: int) -> Iterator[tuple[str
 def main(
     model: Annotated[str, typer.Option(help="Registry name, folder, .gguf file or Hub id.")] = DEFAULT_MODEL,
     prompts: Annotated[int, typer.Option(min=1, max=len(PROMPTS), help="Prompts of the identity checks.")] = 20,
-    tokens: Annotated[int, typer.Option(min=4, max=1024, help="Greedy tokens a prompt.")] = 64,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Greedy tokens a prompt (64); with --fidelity, tokens of all reviews, 0 whole (20,000)."
+        ),
+    ] = None,
+    fidelity: Annotated[bool, typer.Option(help="What each precision loses against fp32 on held-out reviews.")] = False,
+    reviews: Annotated[int, typer.Option(min=1, help="Reviews of --fidelity.")] = 200,
+    only: Annotated[str, typer.Option(help="Of --fidelity only the rows whose name contains this.")] = "",
+    form: Annotated[
+        Literal["table", "md", "json"], typer.Option("--format", help="How --fidelity is printed.")
+    ] = "table",
 ) -> None:
     """Hold every fast path to its slow twin; exit code 1 where one differs."""
+    if fidelity:
+        from engine.fidelity import report as losses
+
+        measured = losses.run(model, reviews, 20_000 if tokens is None else tokens, only)
+        losses.show(measured, form)
+        raise typer.Exit(1 if losses.failed(measured.rows) else 0)
+    tokens = 64 if tokens is None else tokens
+    if not 4 <= tokens <= 1024:
+        raise BadRequest(f"--tokens is {tokens}: give 4 to 1024 greedy tokens a prompt.")
     console = Console()
     failed = False
 

@@ -115,6 +115,8 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
             parameters=parameters,
             weight_bytes=nbytes,
             load_s=load_s,
+            kv_precision=backend.kv_precision,
+            prefill=backend.prefill,
             notes=(*files.notes, *notes, *backend.notes),
         )
 

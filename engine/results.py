@@ -95,7 +95,11 @@ class TokenLogprobs:
 @dataclass(frozen=True)
 class EngineInfo:
     """What is loaded, in words fit for a screen. `notes` are sentences on anything that is not as one might expect:
-    a fallback and its cause, a shortened window."""
+    a fallback and its cause, a shortened window.
+
+    `kv_precision` is what keys and values are stored in, `prefill` what prompts are computed in: "fp32", "half"
+    (16 bit) or "int8".
+    """
 
     model: str
     source: str
@@ -111,4 +115,6 @@ class EngineInfo:
     parameters: int
     weight_bytes: int
     load_s: float
+    kv_precision: str
+    prefill: str
     notes: tuple[str, ...] = ()

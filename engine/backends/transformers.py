@@ -32,12 +32,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.base import JOB_SLOTS
 from engine.backends.encoders import Answerer, Classifier, window
-from engine.backends.native import compute_dtype
+from engine.backends.native import compute_dtype, words
 from engine.cache.run import KVRun
 from engine.config import EngineConfig
 from engine.decoding.sampling import log_softmax
 from engine.errors import BadModel, BadRequest
-from engine.quantize import quantize_rows
+from engine.quantize import GROUP, quantize_groups, quantize_rows, widen_groups
 from engine.tokenizer import Tokenizer
 from engine.weights import ModelFiles, load_config, load_state
 
@@ -53,16 +53,22 @@ _LOADERS = {
 
 
 class StoredLinear(nn.Module):
-    """A linear layer whose weight [rows, columns] is stored in int8 (one scale a row) or fp16 and expanded at use."""
+    """A linear layer whose weight [rows, columns] is stored in int8 (one scale a row), int4 (groups of columns with a
+    scale and a minimum) or fp16 and expanded at use."""
 
     stored: Tensor
     scale: Tensor
+    minimum: Tensor
 
     def __init__(self, linear: nn.Linear, precision: str) -> None:
         super().__init__()
         weight = linear.weight.detach()
         self.bias = linear.bias
-        if precision == "int8":
+        self.shape = weight.shape
+        minimum = torch.ones(0)
+        if precision == "int4":
+            stored, scale, minimum = quantize_groups(weight.float())
+        elif precision == "int8":
             rounded, scale = quantize_rows(weight.float())
             stored = rounded.to(torch.int8)
         else:
@@ -71,8 +77,12 @@ class StoredLinear(nn.Module):
                 raise BadModel("A weight is too large for half precision: load this model in fp32 or int8.")
         self.register_buffer("stored", stored)
         self.register_buffer("scale", scale)
+        self.register_buffer("minimum", minimum)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.minimum.numel():
+            wide = torch.empty(self.shape, dtype=x.dtype, device=x.device)
+            return F.linear(x, widen_groups(self.stored, self.scale, self.minimum, wide), self.bias)
         y = F.linear(x, self.stored.to(x.dtype))
         y = y * self.scale.to(x.dtype) if self.scale.numel() else y
         return y if self.bias is None else y + self.bias
@@ -125,6 +135,11 @@ class TransformersBackend:
             wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
             raise BadModel(
                 f"{files.name} lacks weights its config.json asks for, or has them in a wrong shape: {wrong[0]}."
+            )
+        self.kv_precision = self.prefill = words(dtype)
+        if config.kv_precision not in ("auto", self.kv_precision) or config.prefill not in ("auto", self.prefill):
+            self.notes.append(
+                f"On the Transformers backend prompts are computed, and keys and values kept, in {words(dtype)}."
             )
         self.parameters = sum(p.numel() for p in model.parameters())
         if config.precision != "fp32" and device.type == "cpu":
@@ -285,6 +300,11 @@ def _store_linears(model: nn.Module, precision: str) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear and id(child.weight) not in tied:
+                if precision == "int4" and child.in_features % GROUP:
+                    raise BadRequest(
+                        f"This model cannot be held in int4: '{name}' has {child.in_features} columns, not a multiple "
+                        f"of {GROUP}."
+                    )
                 setattr(module, name, StoredLinear(child, precision))
 
 
