@@ -45,17 +45,16 @@ def main(
     split(vs.replace("none", "").replace("all", ""), tuple(PEERS), "Peer")
     say = Console(stderr=True, highlight=False).print
     threads, _ = pick_threads(EngineConfig(threads=threads).threads)
+    context = prompt + new
+    options: dict[str, Any] = {"threads": threads, "max_batch": max(8, batch)}
+    options |= {"max_context": context if context > USUAL_CONTEXT else 0}
+    own = ours(model, precision, {**options, "kv_precision": kv_precision, "prefill": prefill})
     files = resolve(model)
     arch, window = _window(load_config(files.folder))
-    if prompt + new > window:
+    if context > window:
         raise BadRequest(
             f"A prompt of {prompt} and {new} new tokens do not fit the model's window of {window}: ask for fewer."
         )
-    context = prompt + new
-    options: dict[str, Any] = {"threads": threads, "max_batch": max(8, batch), "max_context": 0}
-    options |= {"kv_precision": kv_precision, "prefill": prefill}
-    options["max_context"] = context if context > USUAL_CONTEXT else 0
-    own = ours(model, precision, options)
     named = vs or ("all" if suite else "transformers")
     others, absent = peers(",".join(PEERS) if named == "all" else named, files.folder, threads, context, batch)
     with gathered(own, others, absent, shape, threads, say) as stand:
@@ -65,7 +64,7 @@ def main(
         if suite:
             from engine.benchmark.suite import run_suite
 
-            targets = run_suite(stand, result, files.name, model, repeat, say)
+            targets = run_suite(stand, result, model, repeat, say)
     _print(result, targets, stand.absent, about, files.name, repeat, format)
 
 

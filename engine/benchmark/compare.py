@@ -59,6 +59,9 @@ def gathered(
         for candidate in [*own, *peers]:
             say(f"loading {candidate.name}")
             try:
+                if candidate in own:  # compiles, once a machine, what would else count as its load time and memory
+                    with candidate.start(threads) as first:
+                        first.ask("load", **candidate.load)
                 worker = stand.workers[candidate.name] = candidate.start(threads)
                 stand.loaded[candidate.name] = worker.ask("load", **candidate.load)
                 stand.ids = stand.ids or worker.ask("encode", text=TEXT)["ids"]

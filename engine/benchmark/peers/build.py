@@ -19,8 +19,6 @@ from engine.errors import UserError
 Say = Callable[[str], None]
 INSTALL_S = 3600.0  # llama.cpp is compiled: about ten minutes on two cores
 CONVERT_S = 1800.0
-# Only the library itself, made for this processor; its examples and image models would double the time.
-BUILD_OPTIONS = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF -DGGML_NATIVE=ON"}
 
 
 class BuildFailed(UserError):
@@ -98,7 +96,7 @@ def _convert(name: str, folder: Path, say: Say) -> None:
 
 
 def _run(command: list[str], seconds: float, what: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **BUILD_OPTIONS}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds, env=environment)
     except subprocess.CalledProcessError as error:

@@ -33,7 +33,7 @@ class OpenVino:
             plan = genai.SchedulerConfig()
             plan.enable_prefix_caching = False
             plan.max_num_batched_tokens = context
-            plan.num_kv_blocks = context // 16
+            plan.num_kv_blocks = context // 16 + 8  # of 16 tokens at least
             options["scheduler_config"] = plan
         self._pipeline = genai.LLMPipeline(model, "CPU", **options)
         weights = sum(path.stat().st_size for path in Path(model).glob("*.bin"))

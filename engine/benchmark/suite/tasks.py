@@ -1,0 +1,116 @@
+"""What the four tasks gain: labels scored, prompts shared, and text guessed from the prompt.
+
+The prompts are the tasks' own, on IMDB reviews. They come from `pipelines.speed`, started as a process: the engine
+imports no pipeline.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from engine.benchmark.candidates import BASELINE, Candidate
+from engine.benchmark.compare import Field
+from engine.benchmark.figures import Spread
+from engine.benchmark.suite.streams import in_turn, ratios
+from engine.benchmark.suite.targets import Target, failed
+from engine.benchmark.worker import Worker, WorkerFailed
+
+Say = Callable[[str], None]
+
+SCORED = 200  # reviews
+WRITTEN = 50  # summaries and answers
+WRITTEN_TOKENS = 128
+SHARED = 10  # reviews that go through all four tasks
+BATCH = 8  # of Transformers when it scores
+PARTS = 5  # a long job is cut in so many parts, so that sides take turns
+
+
+def task_targets(stand: Field, model: str, repeat: int, say: Say) -> list[Target]:
+    """`repeat` below `PARTS` takes so many parts of each job only."""
+    parts = min(repeat, PARTS)
+    threads = stand.threads
+    config = {"model": model, "precision": "int8", "threads": threads}
+    tasks = Candidate("Brisk int8, as users have it", (sys.executable, "-m", "pipelines.speed"), config)
+    plain = Candidate(
+        "Brisk int8 without speculation",
+        (sys.executable, "-m", "engine.benchmark.brisk"),
+        {**config, "speculation": False, "prefix_cache_mb": 256},
+    )
+    say(f"loading {tasks.name}")
+    with tasks.start(threads) as own, plain.start(threads) as off:
+        own.ask("load", **tasks.load)
+        off.ask("load", **plain.load)
+        measures: dict[str, Callable[[], Target]] = {
+            "scoring": lambda: scoring(stand, own, parts, say),
+            "four_tasks": lambda: four_tasks(own, max(1, SHARED * parts // PARTS), say),
+            "lookup": lambda: lookup(own, off, parts, say),
+        }
+        found = []
+        for key, measure in measures.items():
+            try:
+                found.append(measure())
+            except WorkerFailed as error:
+                found.append(failed(key, str(error)))
+        return found
+
+
+def _cut(items: list[Any], parts: int) -> list[list[Any]]:
+    return [items[i::PARTS] for i in range(parts)]
+
+
+def scoring(stand: Field, own: Worker, parts: int, say: Say) -> Target:
+    """Reviews a second through the classification template, all labels of each scored."""
+    asked = own.ask("label_prompts", count=SCORED)
+    blocks, choices = _cut(asked["prompts"], parts), asked["choices"]
+    if BASELINE not in stand.workers:
+        return failed("scoring", f"{BASELINE} did not run")
+    peer = stand.workers[BASELINE]
+    said: dict[str, list[list[float]]] = {own.name: [], BASELINE: []}
+
+    def turn(worker: Worker, **more: int) -> Callable[[int], float]:
+        def score(round_: int) -> float:
+            answer = worker.ask("score", prompts=blocks[round_], choices=choices, **more)
+            said[worker.name] += answer["logprobs"]
+            return len(blocks[round_]) / float(answer["seconds"])
+
+        return score
+
+    found = in_turn(parts, {own.name: turn(own), BASELINE: turn(peer, batch=BATCH)}, say)
+    best = [[row.index(max(row)) for row in said[name]] for name in (own.name, BASELINE)]
+    same = sum(a == b for a, b in zip(*best, strict=True))
+    figure = f"{own.name}: {Spread.of(found[own.name]).text()} reviews/s; same label on {same} of {len(best[0])}"
+    base = f"{BASELINE}, batch {BATCH} sorted by length: {Spread.of(found[BASELINE]).text()} reviews/s"
+    return Target("scoring", ratios(found, own.name, BASELINE), figure, base)
+
+
+def four_tasks(own: Worker, count: int, say: Say) -> Target:
+    """Tokens computed for four tasks on a review, over the tokens a task asks for on average."""
+    say(f"four tasks on {count} reviews")
+    answer = own.ask("four_tasks", count=count)
+    one = (answer["computed"] + answer["reused"]) / 4
+    figure = f"{answer['computed'] / count:.0f} tokens a review, {answer['reused'] / count:.0f} reused"
+    return Target("four_tasks", answer["computed"] / one, figure, f"a task alone, on average: {one / count:.0f} tokens")
+
+
+def lookup(own: Worker, off: Worker, parts: int, say: Say) -> Target:
+    """Decode speed with guesses from the prompt against without; the tokens must be the same."""
+    blocks = _cut(own.ask("writing_prompts", count=WRITTEN)["prompts"], parts)
+    written: dict[str, list[list[int]]] = {own.name: [], off.name: []}
+
+    def turn(worker: Worker) -> Callable[[int], float]:
+        def write(round_: int) -> float:
+            answer = worker.ask("generate", prompts=blocks[round_], new=WRITTEN_TOKENS)
+            written[worker.name] += answer["tokens"]
+            return float(answer["decoded"] / answer["decode_s"])
+
+        return write
+
+    found = in_turn(parts, {own.name: turn(own), off.name: turn(off)}, say)
+    same = sum(a == b for a, b in zip(written[own.name], written[off.name], strict=True))
+    figure = f"{Spread.of(found[own.name]).text()} tokens/s; {same} of {len(written[own.name])} texts the same"
+    base = f"speculation off: {Spread.of(found[off.name]).text()} tokens/s"
+    if same < len(written[own.name]):
+        return failed("lookup", f"texts differ, so no speed counts: {figure}")
+    return Target("lookup", ratios(found, own.name, off.name), figure, base)
