@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.config import PRECISIONS, EngineConfig
+from engine.config import KV_PRECISIONS, PRECISIONS, PREFILLS, EngineConfig
 from engine.errors import UserError
 from pipelines.text import MAX_CHARACTERS, check_text
 
@@ -31,6 +31,12 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     "device": Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")],
     "threads": Annotated[int, typer.Option(help="CPU threads; 0 takes what this process may use.")],
     "kv_cache": Annotated[bool, typer.Option("--kv-cache/--no-kv-cache", help="Keep keys and values between tokens.")],
+    "kv_precision": Annotated[str, typer.Option(help=f"How keys and values are stored: {', '.join(KV_PRECISIONS)}.")],
+    "prefill": Annotated[str, typer.Option(help=f"Arithmetic of prompts on int8, int4: {', '.join(PREFILLS)}.")],
+    "prefix_cache_mb": Annotated[int, typer.Option(help="Megabytes kept of prompts that begin alike; 0 keeps none.")],
+    "speculation": Annotated[
+        bool, typer.Option("--speculation/--no-speculation", help="Guess words that stand in the prompt: same text.")
+    ],
     "max_context": Annotated[int, typer.Option(help="Longest prompt and output in tokens; 0 takes the model's own.")],
     "backend": Annotated[str, typer.Option(help="auto, native, transformers.")],
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from engine.config import PRECISIONS, EngineConfig, available_threads
+from engine.config import KV_PRECISIONS, PRECISIONS, EngineConfig, available_threads
 from engine.errors import UserError
 from engine.weights.registry import REGISTRY
 from pipelines import screen
@@ -43,7 +44,7 @@ def status_html(status: Status) -> str:
 def _facts(status: Status) -> list[tuple[str, str]]:
     info = status.info
     assert info is not None, "asked only for an engine that serves"
-    cache = "on" if status.config is None or status.config.kv_cache else "off"
+    cache = f"on, {info.kv_precision}" if status.config is None or status.config.kv_cache else "off"
     return [
         ("Model", info.model),
         ("Weights", f"{info.precision}, {info.weight_bytes / 1e6:,.0f} MB"),
@@ -71,6 +72,9 @@ def build(holder: EngineHolder, config: EngineConfig) -> None:
             info=f"0 takes all {available_threads()} this process may use",
         )  # fmt: skip
         kv_cache = gr.Checkbox(config.kv_cache, label="KV cache", elem_id="engine-kv-cache")
+        kv_precision = gr.Dropdown(
+            list(KV_PRECISIONS), value=config.kv_precision, label="KV precision", elem_id="engine-kv-precision"
+        )
         load = gr.Button("Load", variant="secondary", elem_id="engine-load")
     clock = gr.Timer(LOOK_S)
 
@@ -81,25 +85,26 @@ def build(holder: EngineHolder, config: EngineConfig) -> None:
 
     clock.tick(look, None, [panel, clock], queue=False, show_progress="hidden", api_visibility="private")
     load.click(
-        reload_handler(holder, config), [model, precision, threads, kv_cache], [panel, load],
+        reload_handler(holder, config), [model, precision, threads, kv_cache, kv_precision],
+        [panel, load],
         concurrency_limit=1, concurrency_id="load", show_progress="hidden", api_visibility="private",
     )  # fmt: skip
 
 
 def reload_handler(holder: EngineHolder, first: EngineConfig) -> Any:
-    """The generator behind Load. `first` gives what the panel does not ask for: device, window, backend."""
+    """The generator behind Load. `first` gives what the panel does not ask for: device, window, backend, ..."""
 
-    def handler(model: str, precision: str, threads: float | None, kv_cache: bool) -> Iterator[tuple[str, Any]]:
+    def handler(
+        model: str, precision: str, threads: float | None, kv_cache: bool, kv_precision: str
+    ) -> Iterator[tuple[str, Any]]:
         try:
-            config = EngineConfig(
+            config = replace(
+                first,
                 model=str(model or "").strip(),
                 precision=precision,  # type: ignore[arg-type]  # checked there
-                device=first.device,
                 threads=screen.number(threads or 0, "threads", int),
                 kv_cache=bool(kv_cache),
-                max_context=first.max_context,
-                max_batch=first.max_batch,
-                backend=first.backend,
+                kv_precision=kv_precision,  # type: ignore[arg-type]
             )
             for status in holder.reload(config):
                 yield status_html(status), gr.update(interactive=not status.busy)

@@ -77,6 +77,8 @@ class FakeInfo:
     parameters: int = 0
     weight_bytes: int = 0
     load_s: float = 0.0
+    kv_precision: str = "fp32"
+    prefill: str = "fp32"
     notes: tuple[str, ...] = ()
 
 

@@ -57,11 +57,17 @@ def test_json_is_one_object_with_the_time_it_took(arguments: list[str], key: str
 
 
 def test_the_same_engine_options_stand_on_every_command(engine: FakeEngine) -> None:
-    options = "--model tiny --precision fp32 --threads 1 --no-kv-cache --backend native --device cpu --max-context 99"
+    options = (
+        "--model tiny --precision fp32 --threads 1 --no-kv-cache --backend native --device cpu --max-context 99 "
+        "--kv-precision half --prefill fp32 --prefix-cache-mb 3 --no-speculation"
+    )
     for name in ("classify", "summarize", "generate"):
         assert run_app(command.app, [name, "Some text.", *options.split()]) == 0
     assert run_app(command.app, ["answer", "Where?", "In Rome.", *options.split()]) == 0
-    wanted = EngineConfig("tiny", "fp32", "cpu", threads=1, kv_cache=False, backend="native", max_context=99)
+    wanted = EngineConfig(
+        "tiny", "fp32", "cpu", threads=1, kv_cache=False, backend="native", max_context=99, kv_precision="half",
+        prefill="fp32", prefix_cache_mb=3, speculation=False,
+    )  # fmt: skip
     assert engine.configs == [wanted] * 4
 
 
@@ -102,6 +108,9 @@ def test_text_comes_from_a_file_or_a_pipe(
         (["generate", "x", "--max-tokens", "0"], "max_tokens"),
         (["generate", "x", "--max-tokens", "99999"], "window"),
         (["classify", "x", "--precision", "int3"], "int3"),
+        (["classify", "x", "--kv-precision", "int4"], "auto, fp32, half, int8"),
+        (["classify", "x", "--prefill", "half"], "auto, fp32, int8"),
+        (["classify", "x", "--prefix-cache-mb", "-1"], "prefix_cache_mb"),
         (["classify", "x", "--file", "y"], "twice"),
         (["classify", "--file", "/no/such/file"], "No such file"),
         (["classify", "--file", "/"], "directory"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config import EngineConfig
 from engine.errors import BadRequest, UserError
 from pipelines import screen, sidebar
 from pipelines.classification import tab as classification
@@ -134,22 +136,42 @@ def test_a_failed_load_from_the_panel_says_so_and_keeps_the_engine() -> None:
         return item
 
     holder = EngineHolder(opens)
-    load = sidebar.reload_handler(holder, sidebar.EngineConfig())
-    assert "old" in list(load("old", "int8", 0, True))[-1][0]
+    load = sidebar.reload_handler(holder, EngineConfig())
+    assert "old" in list(load("old", "int8", 0, True, "auto"))[-1][0]
     shown = []
     with pytest.raises(gr.Error, match="No such model"):
-        for html, button in load("no-such-model", "fp32", 0, True):
+        for html, button in load("no-such-model", "fp32", 0, True, "auto"):
             shown.append((html, button))
     assert "The engine of before still serves." in shown[-1][0] and shown[-1][1]["interactive"] is True
     assert holder.engine.info.model == "old"
 
 
+def test_the_panel_changes_what_it_shows_and_keeps_the_rest() -> None:
+    asked: list[EngineConfig] = []
+
+    def opens(config: EngineConfig, on_progress: Any) -> Any:
+        asked.append(config)
+        return PacedEngine()
+
+    first = EngineConfig("old", device="cpu", prefill="fp32", prefix_cache_mb=7, speculation=False, max_context=99)
+    shown = list(sidebar.reload_handler(EngineHolder(opens), first)("new", "int4", 2, True, "int8"))
+    assert asked == [replace(first, model="new", precision="int4", threads=2, kv_precision="int8")]
+    assert "<dt>KV cache</dt><dd>on, fp32</dd>" in shown[-1][0]  # what the engine says, whatever was asked for
+
+
 @pytest.mark.parametrize(
-    "values", [("", "int8", 0, True), ("m", "int3", 0, True), ("m", "int8", 1000, True), ("m", "int8", 1.5, True)]
+    "values",
+    [
+        ("", "int8", 0, True, "auto"),
+        ("m", "int3", 0, True, "auto"),
+        ("m", "int8", 1000, True, "auto"),
+        ("m", "int8", 1.5, True, "auto"),
+        ("m", "int8", 0, True, "int4"),
+    ],
 )
 def test_the_panel_refuses_what_no_engine_can_be(values: tuple[Any, ...]) -> None:
     with pytest.raises(gr.Error):
-        list(sidebar.reload_handler(EngineHolder(), sidebar.EngineConfig())(*values))
+        list(sidebar.reload_handler(EngineHolder(), EngineConfig())(*values))
 
 
 @given(st.text(max_size=60))
