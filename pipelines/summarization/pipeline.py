@@ -142,12 +142,12 @@ class SummarizationPipeline:
                 timing = token.timing or timing
                 if timing.finish_reason is None and tidy.is_looping(written):
                     timing = replace(timing, finish_reason="cancelled")
-                yield self._tidy(written, length, style, timing), timing
+                yield self._tidy(written, text, length, style, timing), timing
                 if timing.finish_reason == "cancelled":
                     return
 
-    def _tidy(self, written: str, length: LengthName, style: Style, timing: Timing) -> str:
+    def _tidy(self, written: str, text: str, length: LengthName, style: Style, timing: Timing) -> str:
         finished, cut = timing.finish_reason is not None, timing.finish_reason in ("length", "cancelled")
         if style == "bullets":
-            return tidy.bullets(written, LENGTHS[length].points, finished=finished, cut=cut)
-        return tidy.prose(written, finished=finished, cut=cut)
+            return tidy.bullets(written, LENGTHS[length].points, finished=finished, cut=cut, source=text)
+        return tidy.prose(written, finished=finished, cut=cut, source=text)

@@ -6,6 +6,7 @@ Everything here is deterministic and drops or re-wraps text only; it never write
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipelines.text import sentence_spans
 
@@ -27,6 +28,8 @@ _PREAMBLE_START = re.compile(
 )
 _RUN = 4  # words that make a repetition
 _LOOP_RUNS = 9  # the last so many runs of words, that is a dozen words
+_WORD = re.compile(r"\d+|[^\W\d_]+")  # "Barton's" is "Barton" and "s", "2,000" is "2" and "000"
+_CAPITALS = 0.2  # more of the words inside sentences: 2 % of IMDB reviews, and a third of a German text's words
 _LONGEST_PREAMBLE = 180  # characters: an unfinished text longer than this is no preamble
 _BULLET = re.compile(r"^\s*(?:[-*•·–—]+|\d{1,2}[.)])\s*")
 _ENDED = re.compile(r"[.!?…][\"'”’)\]*]*$")
@@ -82,17 +85,46 @@ def _unrepeated(pieces: list[str]) -> list[str]:
     return kept or [piece for piece in pieces if _words(piece)][:1]
 
 
-def prose(text: str, *, finished: bool, cut: bool = False) -> str:
-    """One paragraph without preamble, bullet marks or repeated sentences; `cut` ends it at a whole sentence."""
+@lru_cache(maxsize=8)  # asked again after every token
+def _known(source: str) -> tuple[frozenset[str], bool]:
+    """The words of a source, lower-case, and whether a capital inside its sentences marks a name."""
+    inner = [word for a, b in sentence_spans(source) for word in _WORD.findall(source[a:b])[1:]]
+    capitals = sum(word[0].isupper() for word in inner)
+    return frozenset(word.lower() for word in _WORD.findall(source)), capitals <= _CAPITALS * len(inner)
+
+
+def invented(piece: str, source: str) -> list[str]:
+    """Names and numbers of a sentence that `source` does not hold: digits, and words with a capital inside it.
+
+    Where capitals mark more than names (German nouns, titles, lists of a cast), only numbers are looked at.
+    """
+    known, names = _known(source)
+    words = _WORD.findall(piece)
+    telling = [w for i, w in enumerate(words) if w[0].isdigit() or (names and i and w[0].isupper() and w != "I")]
+    return [word for word in telling if word.lower() not in known]
+
+
+def _founded(pieces: list[str], source: str) -> list[str]:
+    """The pieces that name nothing the source does not hold; at least the first is kept."""
+    return [piece for piece in pieces if not invented(piece, source)] or pieces[:1]
+
+
+def prose(text: str, *, finished: bool, cut: bool = False, source: str = "") -> str:
+    """One paragraph without preamble, bullet marks or repeated sentences; `cut` ends it at a whole sentence.
+
+    With `source`, sentences that bring in names or numbers of their own are left out (see `invented`).
+    """
     text = strip_preamble(text, finished=finished)
     text = " ".join(_BULLET.sub("", line).strip() for line in text.splitlines() if line.strip())
     if cut:
         text = whole_sentences(text)
-    return " ".join(_unrepeated([text[a:b].strip() for a, b in sentence_spans(text)]))
+    pieces = _unrepeated([text[a:b].strip() for a, b in sentence_spans(text)])
+    return " ".join(_founded(pieces, source) if source else pieces)
 
 
-def bullets(text: str, most: int, *, finished: bool, cut: bool = False) -> str:
-    """Lines "- point", at most `most`: the model's own lines, or its sentences when it wrote one paragraph."""
+def bullets(text: str, most: int, *, finished: bool, cut: bool = False, source: str = "") -> str:
+    """Lines "- point", at most `most`: the model's own lines, or its sentences when it wrote one paragraph.
+    `source` as for `prose`."""
     text = strip_preamble(text, finished=finished)
     lines = [_BULLET.sub("", line).strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not (finished and line.endswith(":"))]
@@ -100,4 +132,5 @@ def bullets(text: str, most: int, *, finished: bool, cut: bool = False) -> str:
         lines = [lines[0][a:b].strip() for a, b in sentence_spans(lines[0])]
     if cut and len(lines) > 1 and not _ENDED.search(lines[-1]):
         lines.pop()  # the point that met the token limit
-    return "\n".join(f"- {line}" for line in _unrepeated(lines)[:most])
+    lines = _unrepeated(lines)
+    return "\n".join(f"- {line}" for line in (_founded(lines, source) if source else lines)[:most])

@@ -96,3 +96,37 @@ def test_tidying_writes_no_word_of_its_own(text: str, finished: bool, cut: bool)
         assert tidied == tidied.strip()
     lines = tidy.bullets(text, 4, finished=finished, cut=cut).splitlines()
     assert len(lines) <= 4 and all(line.startswith("- ") for line in lines)
+
+
+SOURCE = (
+    "Anton runs the last ferry on a wide and lonely river. It sinks in 1994, after quiet years, and Milo's brother "
+    "O'Brien swims to Riga with nothing but the clothes he has on. Nobody ever hears from the others again."
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "names"),
+    [
+        ("Anton and Milo cross to Riga in 1994.", []),
+        ("Ferries sink, I think, and O'Brien swims.", []),
+        ("The film by Kate Bush was made in 2004.", ["Kate", "Bush", "2004"]),
+        ("1995 was the year.", ["1995"]),
+        ("Kate is not seen at the start of a sentence.", []),
+    ],
+)
+def test_names_and_numbers_of_its_own_are_seen(sentence: str, names: list[str]) -> None:
+    assert tidy.invented(sentence, SOURCE) == names
+
+
+def test_where_every_noun_has_a_capital_only_numbers_are_looked_at() -> None:
+    source = "Die Passagiere warteten zwei Stunden im Regen auf das Schiff der Gesellschaft aus Hamburg."
+    assert tidy.invented("Es war ein langer Abend im Hafen mit 3 Schiffen.", source) == ["3"]
+
+
+def test_sentences_that_invent_are_left_out_but_for_the_last_one_left() -> None:
+    text = "The ferry sinks. It was made by Kate Bush. Anton swims."
+    assert tidy.prose(text, finished=True, source=SOURCE) == "The ferry sinks. Anton swims."
+    assert tidy.prose(text, finished=True) == text
+    assert tidy.prose("It is by Kate Bush. It is by Tom Waits.", finished=True, source=SOURCE) == "It is by Kate Bush."
+    lines = "- The ferry sinks.\n- It is by Kate Bush."
+    assert tidy.bullets(lines, 3, finished=True, source=SOURCE) == "- The ferry sinks."
