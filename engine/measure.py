@@ -26,7 +26,8 @@ def read_bandwidth(threads: int, nbytes: int = READ_BYTES, passes: int = PASSES)
     """Bytes a second that `threads` threads read from memory together: the best of `passes`.
 
     Each thread adds up its own part of an array. Additions of 64-bit integers are exact in any order, so the compiler
-    keeps many in flight, and the time is that of the reads.
+    keeps many in flight, and the time is that of the reads. The array is numpy's, who asks for huge pages: the ceiling
+    is that of the memory, not of the address tables.
     """
     import numba
     import numpy as np

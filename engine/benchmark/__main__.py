@@ -10,6 +10,7 @@ from rich.console import Console
 from engine.benchmark.candidates import ours, peers, split
 from engine.benchmark.compare import Result, compare, gathered, remarks
 from engine.benchmark.figures import Shape
+from engine.benchmark.kernels import kernels_sheet, measure_table
 from engine.benchmark.machine import machine, machine_lines
 from engine.benchmark.peers import PEERS, Absent
 from engine.benchmark.show import FORMATS, Sheet, bound_sheet, row_data, show, speed_sheet
@@ -37,6 +38,7 @@ def main(
     suite: Annotated[
         bool, typer.Option("--suite", help="Every target of the project in one table; all peers.")
     ] = False,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Only show what was chosen for prompts here.")] = False,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "table",
 ) -> None:
     """Tokens a second of prefill and decode, medians of interleaved rounds, beside peers on the same token ids."""
@@ -49,6 +51,10 @@ def main(
     options: dict[str, Any] = {"threads": threads, "max_batch": max(8, batch)}
     options |= {"max_context": context if context > USUAL_CONTEXT else 0}
     own = ours(model, precision, {**options, "kv_precision": kv_precision, "prefill": prefill})
+    if kernels:
+        chosen = measure_table(own, threads, say)
+        show(format, [kernels_sheet(chosen)], [], {"kernels": chosen})
+        return
     files = resolve(model)
     arch, window = _window(load_config(files.folder))
     if context > window:

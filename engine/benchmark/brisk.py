@@ -11,8 +11,6 @@ from engine.benchmark.worker import serve
 if TYPE_CHECKING:
     from engine.engine import Engine
 
-KV_NAMES = {"float32": "fp32", "float16": "half", "bfloat16": "half", "int8": "int8"}
-
 
 class Brisk:
     """Serves one engine. A benchmark's prompts must be computed each time, so what reuses or guesses is off unless the
@@ -40,12 +38,11 @@ class Brisk:
         config = {"prefix_cache_mb": 0, "speculation": False, **config}
         self.engine = Engine(EngineConfig(**config))
         info = self.engine.info
-        cache = getattr(self.engine._backend, "cache", None)
-        kv = KV_NAMES.get(str(cache.keys.dtype).removeprefix("torch."), "?") if cache is not None else "?"
+        prompts = f", prompts {info.prefill}" if info.prefill != "fp32" else ""
         return {
             "versions": {**self._versions, "numba": numba.__version__, "transformers": version("transformers")},
-            "dtype": info.precision,
-            "kv": kv,
+            "dtype": info.precision + prompts,
+            "kv": info.kv_precision,
             "weight_bytes": info.weight_bytes,
             "max_context": info.max_context,
             "threads": info.threads,

@@ -66,11 +66,12 @@ def _times(value: float | None) -> str:
 
 
 def show(format: str, sheets: Sequence[Sheet], lines: Sequence[str], data: dict[str, Any]) -> None:
-    """Print to stdout: sheets and the lines under them, or `data` as JSON, or its first non-empty list as CSV."""
+    """Print to stdout: sheets and the lines under them, or `data` as JSON, or its last table as CSV."""
     if format == "json":
         print(json.dumps(data, indent=1))
     elif format == "csv":
-        print(as_csv(next(value for value in (data["targets"], data["rows"]) if value)), end="")
+        lists = (data.get(name) for name in ("kernels", "targets", "rows"))
+        print(as_csv(next((rows for rows in lists if rows), [])), end="")
     elif format == "md":
         print("\n".join([*(as_markdown(sheet) for sheet in sheets), *(f"{line}\n" for line in lines)]), end="")
     else:

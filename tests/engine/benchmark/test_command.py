@@ -116,6 +116,22 @@ def test_every_format_shows_the_same(
     assert float(first["decode_bound.memory_share"]) > 0
 
 
+def test_the_table_of_kernels_is_shown_without_a_run(
+    pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = pytest.importorskip("engine.kernels.choice")
+    table = {
+        "a": {"name": "tiny int8", "int8": 900.0, "fp32": 450.0},
+        "b": {"name": "tiny int4", "int8": 1.0, "fp32": 2.0},
+    }
+    monkeypatch.setattr(choice, "read_table", lambda: table)
+    assert ask(monkeypatch, "--kernels", "--format", "md") == 0
+    said = capsys.readouterr().out
+    assert "| tiny int8 | 900 | 450 | int8 |" in said and "| tiny int4 | 1 | 2 | fp32 |" in said
+    assert ask(monkeypatch, "--kernels", "--format", "csv") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "tiny int8,900.0,450.0"
+
+
 def test_without_peers_ratios_are_to_the_first(
     pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
