@@ -69,7 +69,12 @@ class Decoder:
             x = x + self._linear(self._attention(layer, h, cos, sin, segments), p.out.layer(layer))
             h = self._norm(x, p.norm2[layer], p.norm2_bias[layer])
             x = x + self._linear(self._activate(self._linear(h, p.up.layer(layer))), p.down.layer(layer))
-        return self._norm(x, p.norm, p.norm_bias) if final else x
+        return self.last_norm(x) if final else x
+
+    @torch.inference_mode()
+    def last_norm(self, x: Tensor) -> Tensor:
+        """The norm after all layers, of residual streams [N, D]."""
+        return self._norm(x, self.params.norm, self.params.norm_bias)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from engine import memory
 from engine.errors import BadModel, BadRequest
 from engine.families import Architecture, rotary
 from engine.quantize import GROUP, quantize_groups, quantize_rows
@@ -164,7 +165,7 @@ def build(
 
     def table(name: str) -> Matrix:
         weight = weight_of(name)
-        kept, scale = torch.empty(weight.shape, dtype=stored), torch.empty(weight.shape[0])
+        kept, scale = memory.empty(tuple(weight.shape), stored), torch.empty(weight.shape[0])
         put(weight, kept, scale)
         return Matrix(kept.to(device), scale.to(device), torch.zeros(0, device=device), NOTHING.to(device))
 
@@ -178,10 +179,10 @@ def build(
             )
         in_groups = (arch.layers, total, columns // GROUP)
         if precision == "int4":
-            weight = torch.empty((arch.layers, total, columns // 2), dtype=torch.uint8)
-            scale, minimum = torch.empty(in_groups, dtype=torch.float16), torch.empty(in_groups, dtype=torch.float16)
+            weight = memory.empty((arch.layers, total, columns // 2), torch.uint8)
+            scale, minimum = memory.empty(in_groups, torch.float16), memory.empty(in_groups, torch.float16)
         else:
-            weight = torch.empty((arch.layers, total, columns), dtype=stored)
+            weight = memory.empty((arch.layers, total, columns), stored)
             scale, minimum = torch.empty((arch.layers, total)), torch.zeros(arch.layers, 0, 0)
         biases = []
         for i in layers:

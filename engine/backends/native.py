@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numba.core.errors import NumbaError
 
 from engine.backends.base import JOB_SLOTS, MAX_ROWS
 from engine.cache.run import KVRun
-from engine.cache.static import StaticCache
+from engine.cache.static import StaticCache, storage
 from engine.config import EngineConfig
 from engine.decoder import Decoder, Segment
 from engine.decoding.sampling import log_softmax
@@ -21,12 +22,16 @@ from engine.parameters import State, build, expected_shapes
 from engine.weights import ModelFiles, check_shapes
 
 if TYPE_CHECKING:
-    from engine.kernels.native import CompiledStep
+    from engine.kernels.native import CompiledModel
 
 log = logging.getLogger(__name__)
 
-# Rows of logits held at once while log-probabilities are taken: 128 x 49,152 floats are 25 MB.
-LOGIT_ROWS = 128
+# Tokens of a prompt run at once by the compiled prefill, whose work space grows with them (12 MB).
+CHUNK = 512
+
+# Up to this many tokens that end a prompt (its beginning was reused) take the decode step, which reads weights as they
+# are stored; torch would widen them all first. With integer prefill no weight is widened, and its own numbers are kept.
+SHORT = 8
 
 
 def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
@@ -36,6 +41,11 @@ def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
+
+
+def words(dtype: torch.dtype) -> str:
+    """A dtype as it is called here."""
+    return "fp32" if dtype == torch.float32 else "half"
 
 
 class NativeBackend:
@@ -66,40 +76,83 @@ class NativeBackend:
             context=self.max_context, device=device, compute_dtype=dtype, on_layer=on_layer,
         )  # fmt: skip
         slots = config.max_batch + JOB_SLOTS
-        self.cache = StaticCache(arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device)
+        self.cache = StaticCache(
+            arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device,
+            storage(config.kv_precision, config.precision),
+        )  # fmt: skip
         self._decoder = Decoder(arch, self.params, self.cache)
         self._threads = threads
-        self._compiled: CompiledStep | None = None
+        self._compiled: CompiledModel | None = None
+        self._integer_prefill = False
+        self._prefill, self._precision = config.prefill, config.precision
         self._use_kernels = config.kernels and device.type == "cpu"
-        self._batch = config.max_batch
+
+    @property
+    def kv_precision(self) -> str:
+        return self.cache.precision
+
+    @property
+    def prefill(self) -> str:
+        return "int8" if self._integer_prefill else words(self.cache.dtype)
 
     def warm(self) -> None:
-        """Load or compile the decode step; where it cannot run, decode stays in torch and `notes` says why."""
+        """Load or compile the operators; where they cannot run, everything stays in torch and `notes` says why."""
         if not self._use_kernels:
             return
         try:
-            from engine.kernels.native import CompiledStep
+            from engine.kernels.choice import choose_prefill
+            from engine.kernels.native import CompiledModel
 
-            self._compiled = CompiledStep(
-                self.arch, self.params, self.cache, self._threads, max(self._batch, JOB_SLOTS)
-            )
+            self._compiled = CompiledModel(self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK)
             zero = np.zeros(1, np.int64)
-            self._compiled(zero, zero, np.array([self.cache.keys.shape[1] - 1]))
-        except (ImportError, OSError, RuntimeError) as error:
-            self._compiled = None
-            note = f"Decode runs in plain torch, slower: the compiled kernels could not be used here ({error})."
+            spare = self.cache.keys.shape[1] - 1
+            self._compiled(zero, zero, np.array([spare]))
+            self._compiled.logits(np.zeros((1, self.arch.hidden), np.float32))
+            if self._compiled.prefills:
+                self._integer_prefill = choose_prefill(
+                    self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
+                    lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),
+                    f"{self.arch} {self._precision} {self._threads}",
+                )  # fmt: skip
+        except (ImportError, OSError, RuntimeError, NumbaError) as error:
+            self._compiled, self._integer_prefill = None, False
+            note = f"Everything runs in plain torch, slower: the compiled kernels could not be used here ({error})."
             log.warning(note)
             self.notes.append(note)
 
     def _ids(self, tokens: Sequence[int] | np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.asarray(tokens, np.int64)).to(self.cache.keys.device)
 
+    def _run(
+        self, slot: int, start: int, tokens: Sequence[int] | np.ndarray, layers: int, *, integer: bool
+    ) -> torch.Tensor:
+        """The residual stream [N, D] after `layers` layers, not normed; tokens go to the slot from `start` on."""
+        if not integer or self._compiled is None:
+            return self._decoder.hidden(self._ids(tokens), [Segment(slot, start, len(tokens))], layers, final=False)
+        ids = np.asarray(tokens, np.int64)
+        parts = [
+            self._compiled.prefill(ids[at : at + CHUNK], start + at, slot, layers).copy()
+            for at in range(0, len(ids), CHUNK)
+        ]
+        return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def _logits(self, residual: torch.Tensor) -> np.ndarray:
+        """Logits f32 [R, V] of residual streams [R, D], R at most MAX_ROWS; valid until the next call."""
+        if self._compiled is not None:
+            return self._compiled.logits(residual.numpy())
+        return self._decoder.logits(self._decoder.last_norm(residual)).cpu().numpy()
+
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
-        hidden = self._decoder.hidden(self._ids(tokens), [Segment(slot, start, len(tokens))], final=logits)  # [N, D]
-        return self._decoder.logits(hidden[-1:])[0].cpu().numpy() if logits else None
+        if self._compiled is not None and not self._integer_prefill and len(tokens) <= min(SHORT, self.rows(start)):
+            found = self._compiled(
+                np.asarray(tokens, np.int64), np.arange(start, start + len(tokens)), np.full(len(tokens), slot)
+            )
+            return found[-1] if logits else None
+        residual = self._run(slot, start, tokens, self.arch.layers, integer=self._integer_prefill)
+        return self._logits(residual[-1:])[0] if logits else None
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        if self._compiled is not None and len(tokens) <= max(self._batch, JOB_SLOTS) and len(set(slots)) == len(slots):
+        if self._compiled is not None and len(tokens) <= MAX_ROWS:
             return self._compiled(tokens, positions, slots)
         segments: list[Segment] = []
         for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
@@ -123,18 +176,25 @@ class NativeBackend:
     def fork(self, source: int, target: int, tokens: int) -> None:
         self.cache.copy(source, target, tokens)
 
+    def logits(self, slot: int, start: int, tokens: Sequence[int]) -> Iterator[np.ndarray]:
+        """Logits after every position of a text, in blocks f32 [R, V], each valid until the next."""
+        residual = self._run(slot, start, tokens, self.arch.layers, integer=self._integer_prefill)
+        for block in residual.split(MAX_ROWS):
+            yield self._logits(block)
+
     def token_logprobs(self, slot: int, start: int, tokens: Sequence[int]) -> np.ndarray:
-        segment = [Segment(slot, start, len(tokens) - 1)]
-        hidden = self._decoder.hidden(self._ids(tokens[:-1]), segment)  # [T - 1, D]
-        found = np.empty(len(hidden), np.float32)
-        for first in range(0, len(hidden), LOGIT_ROWS):
-            rows = log_softmax(self._decoder.logits(hidden[first : first + LOGIT_ROWS]).cpu().numpy())
+        found = np.empty(len(tokens) - 1, np.float32)
+        first = 0
+        for block in self.logits(slot, start, tokens[:-1]):
+            rows = log_softmax(block)
             next_ids = np.asarray(tokens[first + 1 : first + 1 + len(rows)])
             found[first : first + len(rows)] = rows[np.arange(len(rows)), next_ids]
+            first += len(rows)
         return found
 
     def hidden(self, slot: int, start: int, tokens: Sequence[int], layer: int) -> np.ndarray:
         layers = self.arch.layers if layer == -1 else layer
-        final = layers == self.arch.layers  # the last entry of Transformers' hidden_states is normed too
-        segment = [Segment(slot, start, len(tokens))]
-        return self._decoder.hidden(self._ids(tokens), segment, layers, final=final).float().cpu().numpy()
+        residual = self._run(slot, start, tokens, layers, integer=self._integer_prefill)
+        if layers == self.arch.layers:  # the last entry of Transformers' hidden_states is normed too
+            residual = self._decoder.last_norm(residual)
+        return residual.float().cpu().numpy()

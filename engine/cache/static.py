@@ -6,11 +6,10 @@ chunk's own keys and values too, so that a prompt run whole, in chunks or token 
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
 from torch import Tensor
+
+from engine import memory
 
 SMALLEST_SCALE = 1e-12  # of an int8 head that is all zero
 
@@ -99,7 +98,4 @@ def quantize_heads(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros whose pages the system gives out on first use: torch.zeros would write, and so own, every one of them."""
-    if device.type != "cpu" or not math.prod(shape):
-        return torch.zeros(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+    return memory.zeros(shape, dtype) if device.type == "cpu" else torch.zeros(shape, dtype=dtype, device=device)

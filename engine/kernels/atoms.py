@@ -90,6 +90,28 @@ def _widen(value):
 
 
 @intrinsic
+def _float_to_half(typing, value):
+    """The 16 bits of the IEEE half nearest to a float32 (ties to even)."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), codegen
+
+
+def narrow(value, array):
+    """A float32 as `array` stores it: float32, or uint16 as the bits of a half."""
+    raise TypeError("narrow is compiled code only")
+
+
+@overload(narrow)
+def _narrow(value, array):
+    if array.dtype == types.uint16:
+        return lambda value, array: _float_to_half(value)
+    return lambda value, array: value
+
+
+@intrinsic
 def _float_of_bits(typing, bits):
     """Read 32 bits as a float32."""
 

@@ -1,0 +1,67 @@
+"""Which arithmetic runs prompts faster on this machine: measured once, kept beside the compiled kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numba.core import config
+
+log = logging.getLogger(__name__)
+
+TOKENS = 256  # of the prompt that is timed
+ROUNDS = 3
+
+Run = Callable[[np.ndarray], object]
+
+
+def table_file() -> Path:
+    """Where the choices of this machine are kept."""
+    return Path(config.CACHE_DIR) / "prefill.json"
+
+
+def read_table() -> dict[str, dict[str, float | str]]:
+    """What was measured: for each model and setting its name and tokens/s of "fp32" and "int8"."""
+    try:
+        table = json.loads(table_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def choose_prefill(asked: str, integer: Run, widened: Run, name: str) -> bool:
+    """Whether prompts run by integer products: as `asked` ("int8" or "fp32"), or what is faster here ("auto").
+
+    `integer` and `widened` run token ids i64 [N] the two ways; `name` says model, precision and threads.
+    """
+    if asked != "auto":
+        integer(np.zeros(1, np.int64))  # compiled here, not in the first request
+        return asked == "int8"
+    key = hashlib.sha256(name.encode()).hexdigest()[:16]
+    table = read_table()
+    if key not in table:
+        log.info("timing two ways to run prompts (once on a machine)")
+        seconds: dict[str, list[float]] = {"int8": [], "fp32": []}
+        ids = np.zeros(TOKENS, np.int64)
+        for run in (integer, widened):
+            run(ids)
+        for _ in range(ROUNDS):
+            for way, run in (("int8", integer), ("fp32", widened)):
+                began = time.perf_counter()
+                run(ids)
+                seconds[way].append(time.perf_counter() - began)
+        row: dict[str, float | str] = {"name": name}
+        row |= {way: TOKENS / statistics.median(times) for way, times in seconds.items()}
+        table = read_table() | {key: row}
+        try:
+            table_file().parent.mkdir(parents=True, exist_ok=True)
+            table_file().write_text(json.dumps(table, indent=1), encoding="utf-8")
+        except OSError as error:
+            log.warning("the choice of prefill is not kept (%s): it is measured at every start", error)
+    return float(table[key]["int8"]) >= float(table[key]["fp32"])
