@@ -6,7 +6,7 @@ import gc
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from engine import BadRequest, Engine, EngineConfig, SamplingParams
+from engine.decoding.lookup import Lookup
 from engine.scheduler import Closed
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, expected_tokens, opened, random_tokens, transformers_model
@@ -74,6 +75,61 @@ def test_eight_threads_get_what_each_gets_alone(models: Models, precision: str) 
                 assert other == one.text
             else:
                 assert (other.token_ids, other.logprobs) == (one.token_ids, one.logprobs)  # to the last bit
+
+
+def test_tasks_on_one_text_share_its_prefill(models: Models) -> None:
+    """Generation, scoring and search on one text: its tokens are run once, whoever asks."""
+    (text,) = random_tokens(200)
+    asks: list[Callable[[Engine], Any]] = [
+        lambda e: e.generate([[*text, 5, 6]], GREEDY)[0].timing,
+        lambda e: e.score([[*text, 7]], [[8], [9, 10]])[0].timing,
+        lambda e: e.spans([*text, 8, 9], text[:20], max_tokens=3).timing,
+        lambda e: [token.timing for token in e.stream([*text, 5, 6, 7], GREEDY)][-1],
+    ]
+    with opened(models("llama")) as engine, opened(models("llama"), prefix_cache_mb=0) as plain:
+        reused = [ask(engine).reused_tokens for ask in asks]
+        assert reused == [0, 200, 200, 202]
+        assert engine.prompt_tokens_computed == 202 + 1 + 2 + 1
+        assert engine.prompt_tokens_reused == sum(reused)
+        assert [ask(plain).reused_tokens for ask in asks] == [0] * 4
+        assert plain.prompt_tokens_computed == 202 + 201 + 202 + 203
+        for prompt in ([*text, 5, 6], [*text, 7], [*text[:100], 9]):
+            assert tokens_of(engine, [prompt]) == tokens_of(plain, [prompt])
+            warm, cold = (e.score([prompt], [[8], [9, 10], [9, 11, 12]])[0].logprobs for e in (engine, plain))
+            assert warm == pytest.approx(cold, abs=1e-4)
+    with opened(models("llama"), kv_cache=False) as uncached:
+        assert [ask(uncached).reused_tokens for ask in asks] == [0] * 4
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_guesses_change_no_text_and_save_steps(models: Models, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drafts from one who knows the text, every fourth token of it wrong: random weights repeat nothing themselves."""
+    sampled: list[dict[str, Any]] = [{"temperature": i % 2 / 2, "repetition_penalty": 1 + i % 3 / 20} for i in range(6)]
+    wanted = [SamplingParams(max_tokens=60, min_tokens=60, seed=i, logprobs=1, **sampled[i]) for i in range(6)]
+    options: dict[str, Any] = {"kernels": kernels, "prefix_cache_mb": 0, "max_batch": 4}
+    with opened(models("llama"), speculation=False, **options) as plain:
+        expected = [plain.generate([prompt], params)[0] for prompt, params in zip(PROMPTS, wanted, strict=False)]
+        steps = plain.steps
+    texts = [[*prompt, *done.token_ids] for prompt, done in zip(PROMPTS, expected, strict=False)]
+
+    def draft(self: Lookup, ids: Sequence[int], most: int) -> tuple[list[int], int]:
+        text = next(text for text in texts if text[: len(ids)] == ids)
+        guess = text[len(ids) : len(ids) + most]
+        return [token if (len(ids) + i) % 4 else (token + 1) % 384 for i, token in enumerate(guess)], 3
+
+    monkeypatch.setattr(Lookup, "draft", draft)
+    with opened(models("llama"), **options) as engine:
+        found = [engine.generate([prompt], params)[0] for prompt, params in zip(PROMPTS, wanted, strict=False)]
+        guessed = sum(done.timing.guessed_tokens for done in found)
+        assert guessed > 60
+        assert engine.steps == steps - guessed
+        with ThreadPoolExecutor(6) as pool:
+            together = list(pool.map(lambda i: engine.generate([PROMPTS[i]], wanted[i])[0], range(6)))
+    for done in (found, together):
+        assert [one.token_ids for one in done] == [one.token_ids for one in expected]
+        assert [one.text for one in done] == [one.text for one in expected]
+        for one, other in zip(done, expected, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
 def test_more_prompts_than_places_come_back_in_order(engine: Engine) -> None:

@@ -91,6 +91,36 @@ def test_causal_gives_what_our_own_decoder_gives(tiny_llama: Path, kv_cache: boo
         np.testing.assert_allclose(ours.embed(prompts, layer=1), theirs.embed(prompts, layer=1), atol=1e-4)
 
 
+def test_prompts_that_begin_alike_share_their_prefill_here_too(tiny_llama: Path) -> None:
+    params = SamplingParams(max_tokens=8)
+    shared = list(range(10, 70))
+    with loaded(tiny_llama) as warm, loaded(tiny_llama, kv_cache=False) as plain:
+        for ending in ([5], [6, 7], [5]):
+            found, expected = (engine.generate([*shared, *ending], params)[0] for engine in (warm, plain))
+            assert found.token_ids == expected.token_ids
+            np.testing.assert_allclose(
+                warm.score([*shared, *ending], [[7, 8], [9]])[0].logprobs,
+                plain.score([*shared, *ending], [[7, 8], [9]])[0].logprobs,
+                atol=1e-4,
+            )
+        assert found.timing.reused_tokens == 60
+        assert plain.prompt_tokens_reused == 0
+        assert warm.info.notes == plain.info.notes
+
+
+def test_an_architecture_whose_cache_cannot_be_cut_says_that_nothing_is_shared(save: Save) -> None:
+    folder = save("sliding", lambda size: transformers.MistralForCausalLM(transformers.MistralConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=16, max_position_embeddings=128, eos_token_id=1, pad_token_id=0,
+        bos_token_id=0)))  # fmt: skip
+    shared = list(range(10, 50))
+    with loaded(folder) as engine:
+        assert any("share nothing" in note for note in engine.info.notes)
+        first, again = (engine.generate(shared, SamplingParams(max_tokens=6))[0] for _ in range(2))
+        assert first.token_ids == again.token_ids
+        assert again.timing.reused_tokens == 0
+
+
 @pytest.mark.parametrize("precision", ["half", "int8"])
 def test_stored_precisions_are_smaller_and_say_what_they_cost(tiny_llama: Path, precision: str) -> None:
     with loaded(tiny_llama) as full, loaded(tiny_llama, precision) as stored:
