@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from engine.errors import BadRequest
 from engine.results import Span
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline, _answer
+from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 from tests.pipelines.fake_engine import FakeEngine, FakeTokenizer
 
 CONTEXT = "Ann lives in Oslo with two cats. Ben lives in Rome with Ann Lee."
@@ -44,7 +45,7 @@ def test_several_answers_are_different_places_best_first() -> None:
 
 def test_no_answer_comes_first_when_no_span_is_likely() -> None:
     result = pipeline(finds("nothing"))("Where does Carl live?", CONTEXT, top_k=2)
-    assert result.no_answer > 0.8
+    assert result.no_answer > DEFAULT_THRESHOLD
     assert result.answers[0] == {"answer": "", "score": result.no_answer, "start": 0, "end": 0}
     assert result.answers[1]["answer"]
     assert pipeline(finds("nothing"))("Where?", CONTEXT, no_answer_threshold=1.0).answers[0]["answer"]
