@@ -220,6 +220,7 @@ class Scheduler:
             sequence.finish_reason = sequence.finish_reason or "cancelled"
             self._running.remove(sequence)
             self._slots.append(sequence.slot)
+            sequence.guesser.forget()
             if self._cached:
                 if not sequence.failed:
                     self._prefill.keep(sequence)

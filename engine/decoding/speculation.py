@@ -98,6 +98,10 @@ class Guesser:
         share = self.share(self._matched) if drafted else 0.0
         return sum(share**count for count in range(1, drafted + 1))
 
+    def forget(self) -> None:
+        """The sequence has ended: let the index go, which is larger than the text by far."""
+        self.lookup = Lookup()
+
     def note(self, drafted: int, right: int) -> None:
         """Of a draft of so many tokens, so many were right before the first wrong one."""
         if not drafted:
