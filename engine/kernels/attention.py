@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import overload
 
@@ -16,6 +17,9 @@ from engine.kernels.atoms import exp, narrow, widen
 from engine.kernels.vectors import fma, load, splat, store, store_four_totals, total, zeros
 
 LOWEST = np.float32(-1e30)
+
+# With 32 vector registers, three heads that share keys and values read them once.
+TOGETHER = 3 if get_host_cpu_features().get("avx512f") else 1
 
 
 def write(kept, scales, position, row):
@@ -81,6 +85,54 @@ def dots(q, r, keys, scales, first, last, scores, n):
             scores[n, p] *= scales[p]
 
 
+@nb.njit
+def dots_of_three(q, r, keys, scales, first, last, scores, n):
+    """`dots` of heads r, r + 1, r + 2 into scores n, n + 1, n + 2; the size of a head is a multiple of 16."""
+    size = q.shape[1]
+    fours = first + (last - first) // 4 * 4
+    for p in range(first, fours, 4):
+        a0 = zeros()
+        a1 = zeros()
+        a2 = zeros()
+        a3 = zeros()
+        b0 = zeros()
+        b1 = zeros()
+        b2 = zeros()
+        b3 = zeros()
+        c0 = zeros()
+        c1 = zeros()
+        c2 = zeros()
+        c3 = zeros()
+        for j in range(0, size, 16):
+            x = load(q, r, j)
+            y = load(q, r + 1, j)
+            z = load(q, r + 2, j)
+            k = load(keys, p, j)
+            a0 = fma(k, x, a0)
+            b0 = fma(k, y, b0)
+            c0 = fma(k, z, c0)
+            k = load(keys, p + 1, j)
+            a1 = fma(k, x, a1)
+            b1 = fma(k, y, b1)
+            c1 = fma(k, z, c1)
+            k = load(keys, p + 2, j)
+            a2 = fma(k, x, a2)
+            b2 = fma(k, y, b2)
+            c2 = fma(k, z, c2)
+            k = load(keys, p + 3, j)
+            a3 = fma(k, x, a3)
+            b3 = fma(k, y, b3)
+            c3 = fma(k, z, c3)
+        store_four_totals(scores, n, p, a0, a1, a2, a3)
+        store_four_totals(scores, n + 1, p, b0, b1, b2, b3)
+        store_four_totals(scores, n + 2, p, c0, c1, c2, c3)
+    for h in range(3):
+        if scales.shape[0] > 0:
+            for p in range(first, fours):
+                scores[n + h, p] *= scales[p]
+        dots(q, r + h, keys, scales, fours, last, scores, n + h)
+
+
 @nb.njit(fastmath=True)
 def soften(scores, n, first, last):
     """scores[n, first:last] become exp(score - maximum); returns the maximum and their sum."""
@@ -93,6 +145,14 @@ def soften(scores, n, first, last):
         scores[n, p] = weight
         sum_ += weight
     return top, sum_
+
+
+@nb.njit
+def _store_row(out, r, j, a, b, c, d):
+    store(out, r, j, a)
+    store(out, r, j + 16, b)
+    store(out, r, j + 32, c)
+    store(out, r, j + 48, d)
 
 
 @nb.njit
@@ -114,10 +174,7 @@ def weigh(scores, n, values, scales, first, last, out, r):
             b = fma(load(values, p, j + 16), weight, b)
             c = fma(load(values, p, j + 32), weight, c)
             d = fma(load(values, p, j + 48), weight, d)
-        store(out, r, j, a)
-        store(out, r, j + 16, b)
-        store(out, r, j + 32, c)
-        store(out, r, j + 48, d)
+        _store_row(out, r, j, a, b, c, d)
         j += 64
     for i in range(j, size):
         out[r, i] = np.float32(0)
@@ -129,6 +186,51 @@ def weigh(scores, n, values, scales, first, last, out, r):
 
 
 @nb.njit
+def weigh_three(scores, n, values, scales, first, last, out, r):
+    """`weigh` of scores n, n + 1, n + 2 into out r, r + 1, r + 2; the size of a head is a multiple of 64."""
+    if scales.shape[0] > 0:
+        for h in range(3):
+            for p in range(first, last):
+                scores[n + h, p] *= scales[p]
+    for j in range(0, values.shape[1], 64):
+        a0 = zeros()
+        a1 = zeros()
+        a2 = zeros()
+        a3 = zeros()
+        b0 = zeros()
+        b1 = zeros()
+        b2 = zeros()
+        b3 = zeros()
+        c0 = zeros()
+        c1 = zeros()
+        c2 = zeros()
+        c3 = zeros()
+        for p in range(first, last):
+            x = splat(scores[n, p])
+            y = splat(scores[n + 1, p])
+            z = splat(scores[n + 2, p])
+            v = load(values, p, j)
+            a0 = fma(v, x, a0)
+            b0 = fma(v, y, b0)
+            c0 = fma(v, z, c0)
+            v = load(values, p, j + 16)
+            a1 = fma(v, x, a1)
+            b1 = fma(v, y, b1)
+            c1 = fma(v, z, c1)
+            v = load(values, p, j + 32)
+            a2 = fma(v, x, a2)
+            b2 = fma(v, y, b2)
+            c2 = fma(v, z, c2)
+            v = load(values, p, j + 48)
+            a3 = fma(v, x, a3)
+            b3 = fma(v, y, b3)
+            c3 = fma(v, z, c3)
+        _store_row(out, r, j, a0, a1, a2, a3)
+        _store_row(out, r + 1, j, b0, b1, b2, b3)
+        _store_row(out, r + 2, j, c0, c1, c2, c3)
+
+
+@nb.njit
 def attend(q, keys, key_scales, values, value_scales, first, last, scores, parts):
     """Softmax attention of one group's query heads over positions first <= p < last.
 
@@ -136,10 +238,16 @@ def attend(q, keys, key_scales, values, value_scales, first, last, scores, parts
     joins the threads' shares (the split of FlashDecoding, Dao et al. 2023).
     """
     heads, size = q.shape
-    for r in range(heads):
+    threes = heads // 3 * 3 if TOGETHER == 3 and size % 64 == 0 else 0
+    for r in range(0, threes, 3):
+        dots_of_three(q, r, keys, key_scales, first, last, scores, r)
+    for r in range(threes, heads):
         dots(q, r, keys, key_scales, first, last, scores, r)
-        parts[r, size], parts[r, size + 1] = soften(scores, r, first, last)
     for r in range(heads):
+        parts[r, size], parts[r, size + 1] = soften(scores, r, first, last)
+    for r in range(0, threes, 3):
+        weigh_three(scores, r, values, value_scales, first, last, parts, r)
+    for r in range(threes, heads):
         weigh(scores, r, values, value_scales, first, last, parts, r)
 
 

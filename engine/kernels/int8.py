@@ -134,7 +134,8 @@ def _int8_one_by_one(w, scale, q, qs, y, i, n, full):
 @nb.njit
 def int8_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
     full = columns // SHORTS * SHORTS
-    fours = first + (last - first) // 4 * 4
+    # One token is bound by memory, and one row after the other is what the processor reads ahead best.
+    fours = first + (last - first) // 4 * 4 if tokens > 1 else first
     quads = tokens // 4 * 4
     block = BLOCK if tokens > 16 else 4
     for start in range(first, fours, block):

@@ -24,12 +24,24 @@ from engine.kernels.tiles import AHEAD
 from engine.kernels.vectors import fma, load, prefetch, total, zeros
 
 
+def bytes_of(w):
+    """Bytes of one stored weight."""
+    raise TypeError("compiled code only")
+
+
+@overload(bytes_of)
+def _bytes_of(w):
+    size = w.dtype.bitwidth // 8
+    return lambda w: size
+
+
 @nb.njit
 def float_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
     """Two rows at a time; a token's sum is one vector in one order, whoever else is in the batch."""
     full = columns // 16 * 16
-    size = w.itemsize
-    twos = first + (last - first) // 2 * 2
+    size = bytes_of(w)  # known to the compiler, as w.itemsize is not
+    # One token is bound by memory, and one row after the other is what the processor reads ahead best.
+    twos = first + (last - first) // 2 * 2 if tokens > 1 else first
     ahead_step = 2 * 16 * size
     ahead_elements = AHEAD // size
     for i in range(first, twos, 2):

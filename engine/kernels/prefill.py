@@ -15,7 +15,7 @@ import numba as nb
 import numpy as np
 
 from engine.kernels.atoms import atomic_add, barrier
-from engine.kernels.attention import dots, soften, weigh, write
+from engine.kernels.attention import attend, write
 from engine.kernels.int8 import quantize
 from engine.kernels.linear import linear
 from engine.kernels.model import Shape, Weights
@@ -37,7 +37,8 @@ class Scratch(NamedTuple):
     sums: np.ndarray  # f32 [N, max(D, HE, F) / 8 + 48] their sums by groups (int4), else [N, 0]
     h: np.ndarray  # f32 [T, 1, max(D, HE, F)]
     row: np.ndarray  # f32 [T, E]
-    scores: np.ndarray  # f32 [T, 1, C]
+    scores: np.ndarray  # f32 [T, H / G, C]
+    parts: np.ndarray  # f32 [T, H / G, E + 2]
     counter: np.ndarray  # i64 [1]
     tickets: np.ndarray  # i64 [(L + 1) * PHASES]
 
@@ -61,7 +62,8 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
         sums=zeros(tokens, groups),
         h=zeros(threads, 1, widest),
         row=zeros(threads, shape.head_dim),
-        scores=zeros(threads, 1, context),
+        scores=zeros(threads, shape.heads // shape.kv_heads, context),
+        parts=zeros(threads, shape.heads // shape.kv_heads, shape.head_dim + 2),
         counter=np.zeros(1, np.int64),
         tickets=np.zeros((weights.qkv.shape[0] + 1) * PHASES, np.int64),
     )
@@ -99,20 +101,18 @@ def _rotate_and_keep(n, start, slot, layer, shape, w, cache, s, row):
 
 
 @nb.njit
-def _attend(n, start, slot, layer, shape, cache, s, scores, h):
+def _attend(n, start, slot, layer, shape, cache, s, scores, parts, h):
     """Causal attention of token n into h[0, :HE]."""
-    heads, size = shape.heads, shape.head_dim
-    per_group = heads // shape.kv_heads
-    q = s.qkv[n, : heads * size].reshape(heads, size)
-    out = h[0, : heads * size].reshape(heads, size)
-    last = start + n + 1
-    for r in range(heads):
-        g = r // per_group
-        dots(q, r, cache.keys[layer, slot, g], cache.key_scales[layer, slot, g], 0, last, scores, 0)
-        _, sum_ = soften(scores, 0, 0, last)
-        weigh(scores, 0, cache.values[layer, slot, g], cache.value_scales[layer, slot, g], 0, last, out, r)
-        for d in range(size):
-            out[r, d] /= sum_
+    size, per_group = shape.head_dim, shape.heads // shape.kv_heads
+    q = s.qkv[n, : shape.heads * size].reshape(shape.heads, size)
+    for g in range(shape.kv_heads):
+        attend(q[g * per_group : (g + 1) * per_group], cache.keys[layer, slot, g], cache.key_scales[layer, slot, g],
+               cache.values[layer, slot, g], cache.value_scales[layer, slot, g], 0, start + n + 1,
+               scores, parts)  # fmt: skip
+        for r in range(per_group):
+            at = (g * per_group + r) * size
+            for d in range(size):
+                h[0, at + d] = parts[r, d] / parts[r, size + 1]
 
 
 @nb.njit
@@ -122,7 +122,7 @@ def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
     hidden = w.norm.shape[0]
     attended = shape.heads * shape.head_dim
     feed = shape.feed_forward
-    h, row, scores = s.h[t], s.row[t], s.scores[t]
+    h, row, scores, parts = s.h[t], s.row[t], s.scores[t], s.parts[t]
     arrivals = 0
     for layer in range(layers + 1):
         ticket = layer * PHASES
@@ -162,7 +162,7 @@ def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
             n = count - 1 - atomic_add(s.tickets, ticket + 3, 1)  # the longest first
             if n < 0:
                 break
-            _attend(n, start, slot, layer, shape, cache, s, scores, h)
+            _attend(n, start, slot, layer, shape, cache, s, scores, parts, h)
             quantize(h, 0, attended, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
         arrivals += threads
         barrier(s.counter, arrivals)
