@@ -63,6 +63,23 @@ def test_a_summary_is_short_streams_and_says_something(engine: Engine) -> None:
     assert points and all(line.startswith("- ") for line in points.splitlines())
 
 
+def test_what_one_task_has_read_the_next_ones_reuse(engine: Engine) -> None:
+    text = f"{REVIEW} The ferry to the ward is never late."  # read by no other test
+    tokens = len(engine.tokenizer.encode(text))
+    first = ClassificationPipeline(engine)(text).info.timing
+    assert first.prompt_tokens - first.reused_tokens >= tokens // 4, "its end at least is new"
+    before = engine.prompt_tokens_computed
+    later = [
+        SummarizationPipeline(engine)(text, length="short").info.timing,
+        QuestionAnsweringPipeline(engine)("Who is never late?", text).info.timing,
+        GenerationPipeline(engine)(f"{text}\n\nReply in a word.", params=SamplingParams(max_tokens=4)).info.timing,
+    ]
+    assert all(timing.reused_tokens >= tokens for timing in later)
+    computed = engine.prompt_tokens_computed - before
+    assert computed == sum(timing.prompt_tokens - timing.reused_tokens for timing in later)
+    assert computed < 120, "the words after the text, of three tasks together"
+
+
 def test_generation_repeats_itself_with_a_seed_and_continues_raw_text(engine: Engine) -> None:
     generate = GenerationPipeline(engine)
     params = SamplingParams(max_tokens=12, temperature=0.8, seed=7)
