@@ -26,15 +26,15 @@ LENGTHS: dict[LengthName, Length] = {
     "long": Length(words=120, sentences="six sentences", points=8, min_tokens=48, max_tokens=256),
 }
 
-# Words after the text, at the end of the user's turn of a chat model (see `pipelines.prompt`). Of 24 ways tried on 40
-# seeded IMDB train reviews over 150 words (int8, medium length), the best two on 63: this one keeps the sentiment in 78 %
-# [66 %, 86 %] of its summaries, "In three sentences, what does this text say, and what does its writer think?" in 76 %
-# [64 %, 85 %], with the judge fitted without these reviews. They differ in what they talk about: that one of "this text"
-# and "the writer" in 98 % (now and then a helpful assistant: the model takes itself for the writer), this one of the
-# content (2 %). Names or numbers of its own stood in 19 % and 21 %; without the sentences `tidy.invented` finds, in 2 %
-# of both. The review's first three sentences keep the sentiment in 87 %, the whole reviews in 92 %: a small model's
-# wording loses some. Continuations of the bare text ("TL;DR:", "In short,", "Summary in three sentences:") kept 60 % to
-# 75 % in 12 to 20 words (n = 40): more than half of them began to loop at once.
+# Words after the text, at the end of the user's turn of a chat model (see `pipelines.prompt`). Of some two dozen ways
+# tried on 40 seeded IMDB train reviews over 150 words (int8, medium length), two were compared on 63: this one keeps
+# the sentiment in 78 % [66 %, 86 %] of its summaries, "In three sentences, what does this text say, and what does its
+# writer think?" in 76 % [64 %, 85 %]. They differ in what they talk about: that one of "this text" and "the writer" in
+# 98 % (the model at times takes itself for the writer), this one of the content (2 % do not). Names or numbers of their
+# own stood in 19 % and 21 %; without the sentences that `tidy.invented` finds, in 2 % of both. The review's first three
+# sentences keep the sentiment in 87 %, the whole reviews in 92 %: a small model's wording loses some. Continuations of
+# the bare text ("TL;DR:", "In short,", "Summary in three sentences:") kept 60 % to 75 % in 12 to 20 words (n = 40):
+# more than half of them began to loop at once.
 PROSE = "\n\nSay the same in {length.sentences}, with the same opinion."
 BULLETS = "\n\nList the {length.points} main points of the text above, one short sentence each."
 # A base model has no chat; "TL;DR:" is how the web announces a summary (Radford et al. 2019).
