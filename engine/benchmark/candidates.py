@@ -18,14 +18,15 @@ BASELINE = "Transformers fp32"
 
 @dataclass(frozen=True)
 class Candidate:
-    """`load` is the request that loads it; `command` starts its worker."""
+    """`load` is the request that loads it; `command` starts its worker, in `environment` over that of `quiet`."""
 
     name: str
     command: tuple[str, ...]
     load: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str | None] = field(default_factory=dict)
 
     def start(self, threads: int) -> Worker:
-        return Worker(self.name, self.command, quiet(threads))
+        return Worker(self.name, self.command, {**quiet(threads), **self.environment})
 
 
 def quiet(threads: int) -> dict[str, str | None]:
