@@ -15,7 +15,7 @@ from engine.errors import BadModel, BadRequest
 from engine.families import Unfit, describe
 from engine.results import EngineInfo
 from engine.tokenizer import Tokenizer
-from engine.weights import ModelFiles, load_config, load_state, resolve
+from engine.weights import ModelFiles, load_config, resolve
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +89,14 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
         from engine.backends.native import NativeBackend
 
         on_progress(f"Reading {files.name}", 0.0)
-        state = load_state(files.folder)
         backend = NativeBackend(
-            arch, state, files, config, device, threads,
+            arch, files, config, device, threads,
             lambda share: on_progress(f"Loading {files.name} in {config.precision}", share),
         )  # fmt: skip
         tokenizer = Tokenizer.from_folder(files.folder)
         family, kind = arch.name, "causal"
         layers, hidden, nbytes = arch.layers, arch.hidden, backend.params.nbytes()
-        parameters = sum(t.numel() for t in state.values())
+        parameters = backend.params.count()
 
     def info(load_s: float) -> EngineInfo:
         return EngineInfo(

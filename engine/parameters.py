@@ -72,6 +72,33 @@ class Parameters:
                 found.setdefault(tensor.data_ptr() or id(tensor), tensor)
         return list(found.values())
 
+    def count(self) -> int:
+        """Numbers the model is made of: scales, and the rotary tables, are none of them."""
+        total = 0
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Matrix):
+                tied = field.name == "head" and value is self.embed
+                per_element = 2 if value.weight.dtype == torch.uint8 else 1
+                total += 0 if tied else value.weight.numel() * per_element + value.bias.numel()
+            elif field.name not in ("cos", "sin"):
+                total += value.numel()
+        return total
+
+    def to(self, device: torch.device) -> Parameters:
+        """The same on another device; a tied head stays tied."""
+        if device == self.embed.weight.device:
+            return self
+        moved: dict[str, Matrix | Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Matrix):
+                value = Matrix(*(getattr(value, part.name).to(device) for part in fields(value)))
+            else:
+                value = value.to(device)
+            moved[field.name] = moved["embed"] if field.name == "head" and self.head is self.embed else value
+        return Parameters(**moved)  # type: ignore[arg-type]  # of the same kinds
+
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self.tensors())
 

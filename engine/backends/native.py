@@ -18,8 +18,8 @@ from engine.decoder import Decoder, Segment
 from engine.decoding.sampling import log_softmax
 from engine.errors import BadRequest
 from engine.families import Architecture
-from engine.parameters import State, build, expected_shapes
-from engine.weights import ModelFiles, check_shapes
+from engine.stored import prepare
+from engine.weights import ModelFiles
 
 if TYPE_CHECKING:
     from engine.kernels.native import CompiledModel
@@ -56,14 +56,12 @@ class NativeBackend:
     def __init__(
         self,
         arch: Architecture,
-        state: State,
         files: ModelFiles,
         config: EngineConfig,
         device: torch.device,
         threads: int,
         on_layer: Callable[[float], None] | None = None,
     ) -> None:
-        check_shapes(state, expected_shapes(arch, state), files.folder)
         if config.max_context > arch.context:
             raise BadRequest(f"max_context is {config.max_context}: this model's window is {arch.context} tokens.")
         self.arch = arch
@@ -71,8 +69,8 @@ class NativeBackend:
         self.max_context = config.max_context or min(arch.context, 4096)
         self.notes: list[str] = list(arch.notes)
         dtype = compute_dtype(device, config.precision)
-        self.params = build(
-            arch, state, config.precision,
+        self.params = prepare(
+            arch, files, config.precision,
             context=self.max_context, device=device, compute_dtype=dtype, on_layer=on_layer,
         )  # fmt: skip
         slots = config.max_batch + JOB_SLOTS

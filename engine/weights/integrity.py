@@ -123,14 +123,19 @@ def foreign(start: bytes) -> str:
     return next((name for magic, name in _FOREIGN if start.startswith(magic) and start[8:9] != b"{"), "")
 
 
-def _check_hashes(folder: Path, files: list[Path]) -> None:
+def recorded_hashes(folder: Path, files: list[Path]) -> dict[str, str]:
+    """File name -> SHA-256 on record: of our manifest.json, and of the Hub's cache, which names large files so."""
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
     listed: Mapping[str, Any] = manifest.get("files", {}) if manifest.get("format") == FORMAT else {}
-    expected = {name: entry.get("sha256") for name, entry in listed.items() if isinstance(entry, Mapping)}
-    for path in files:  # the Hub's cache names each large file after its SHA-256
+    recorded = {name: str(entry.get("sha256")) for name, entry in listed.items() if isinstance(entry, Mapping)}
+    for path in files:
         if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name):
-            expected.setdefault(path.name, path.resolve().name)
-    for name, digest in expected.items():
+            recorded.setdefault(path.name, path.resolve().name)
+    return recorded
+
+
+def _check_hashes(folder: Path, files: list[Path]) -> None:
+    for name, digest in recorded_hashes(folder, files).items():
         path = folder / name
         if path.parent != folder or not path.is_file():
             raise BadModel(f"'{folder.name}' lacks the file {name!r} that its manifest lists: {_REMEDY}.")
