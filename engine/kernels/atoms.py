@@ -112,13 +112,24 @@ def _narrow(value, array):
 
 
 @intrinsic
-def _float_of_bits(typing, bits):
+def float_of_bits(typing, bits):
     """Read 32 bits as a float32."""
 
     def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
+
+
+@intrinsic
+def bits_of(typing, value):
+    """The 32 bits of a float32, as an int32: ordered as magnitudes are once the sign is gone, with infinity above all
+    numbers and NaN above infinity."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
 
 
 @nb.njit(fastmath=True)
@@ -134,4 +145,4 @@ def exp(x):
     p = p * r + np.float32(4.1665795894e-2)
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
-    return (p * r * r + r + np.float32(1.0)) * _float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))
+    return (p * r * r + r + np.float32(1.0)) * float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))

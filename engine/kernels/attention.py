@@ -14,12 +14,35 @@ from numba import types
 from numba.extending import overload
 
 from engine.kernels.atoms import exp, narrow, widen
-from engine.kernels.vectors import fma, load, splat, store, store_four_totals, total, zeros
+from engine.kernels.vectors import fma, load, prefetch, splat, store, store_four_totals, total, zeros
 
 LOWEST = np.float32(-1e30)
 
 # With 32 vector registers, three heads that share keys and values read them once.
 TOGETHER = 3 if get_host_cpu_features().get("avx512f") else 1
+
+
+# Positions fetched ahead of use. The processor's own read-ahead ends at a page's end, and a page of 4 KB is 32 positions.
+AHEAD = 32
+
+
+def bytes_of(kept):
+    """Bytes of one stored number."""
+    raise TypeError("compiled code only")
+
+
+@overload(bytes_of)
+def _bytes_of(kept):
+    size = kept.dtype.bitwidth // 8
+    return lambda kept: size
+
+
+@nb.njit
+def fetch(kept, position):
+    """Ask for the cache lines of a position."""
+    step = 64 // bytes_of(kept)
+    for j in range(0, kept.shape[1], step):
+        prefetch(kept, position * kept.shape[1] + j)
 
 
 def write(kept, scales, position, row):
@@ -91,6 +114,8 @@ def dots_of_three(q, r, keys, scales, first, last, scores, n):
     size = q.shape[1]
     fours = first + (last - first) // 4 * 4
     for p in range(first, fours, 4):
+        for ahead in range(4):
+            fetch(keys, p + AHEAD + ahead)
         a0 = zeros()
         a1 = zeros()
         a2 = zeros()
@@ -206,6 +231,7 @@ def weigh_three(scores, n, values, scales, first, last, out, r):
         c2 = zeros()
         c3 = zeros()
         for p in range(first, last):
+            fetch(values, p + AHEAD)
             x = splat(scores[n, p])
             y = splat(scores[n + 1, p])
             z = splat(scores[n + 2, p])

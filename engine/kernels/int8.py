@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from engine.kernels.atoms import bits_of, float_of_bits
 from engine.kernels.int4 import quantize_for_int4
 from engine.kernels.tiles import AHEAD, BLOCK
 from engine.kernels.vectors import (
@@ -27,17 +28,24 @@ from engine.kernels.vectors import (
 )
 
 
+INFINITY = np.int32(np.float32(np.inf).view(np.int32))  # bits that only infinity and NaN reach
+SMALLEST = np.int32(np.float32(1e-34).view(np.int32))
+
+
 @nb.njit(fastmath=True)
 def quantize(x, n, columns, q, qs, sums):
     """Round x[n, :columns] to whole numbers q[n] with x = q * qs[n]; for int4 weights where `sums` has room."""
-    largest = np.float32(0)
+    # Magnitudes are compared by their bits, because a maximum of floats passes over NaN.
+    top = np.int32(0)
     for j in range(columns):
-        largest = max(largest, abs(x[n, j]))
+        top = max(top, bits_of(x[n, j]) & np.int32(0x7FFFFFFF))
+    largest = float_of_bits(top)
     # |q| * 127 * columns must fit an int32.
     limit = np.float32(min(32767, 2147483647 // (127 * columns)))
-    inverse = limit / largest if largest > 0 else np.float32(0)
+    # Where all are smaller than this, the inverse would be infinite: they count as zeros.
+    inverse = limit / largest if top > SMALLEST else np.float32(0)
     # A number that is not finite must stay one, and not become some integer.
-    qs[n] = largest / limit if largest < np.float32(3e38) else np.float32(np.nan)
+    qs[n] = largest / limit if top < INFINITY else np.float32(np.nan)
     if sums.shape[1] > 0:
         quantize_for_int4(x, n, columns, inverse, q, sums)
         return
