@@ -130,6 +130,16 @@ def test_a_process_that_gives_no_token_says_why(tmp_path: Path) -> None:
         start.start_once(str(tmp_path / "nothing"), 1)
 
 
+def test_a_start_ends_at_the_first_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import os, sys, time\ntime.sleep(0.3)\nprint(17, flush=True)\nprint(sys.argv[1:], file=sys.stderr)"
+    monkeypatch.setattr(start, "SCRIPT", script)
+    assert 0.3 <= start.start_once("m", 1) < 30
+    monkeypatch.setattr(start, "SCRIPT", "import time\ntime.sleep(60)")
+    monkeypatch.setattr(start, "LONGEST_S", 0.3)
+    with pytest.raises(WorkerFailed, match="gave no token within"):
+        start.start_once("m", 1)
+
+
 def test_the_first_start_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([99.0, 3.0, 1.0, 2.0])
     monkeypatch.setattr(start, "start_once", lambda model, threads: next(seconds))
