@@ -22,7 +22,7 @@ LOWEST = np.float32(-1e30)
 TOGETHER = 3 if get_host_cpu_features().get("avx512f") else 1
 
 
-# Positions fetched ahead of use. The processor's own read-ahead ends at a page's end, and a page of 4 KB is 32 positions.
+# Positions fetched ahead of use: the processor's own read-ahead ends with a page, and a page of 4 KB is 32 positions.
 AHEAD = 32
 
 
