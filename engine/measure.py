@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ def read_bandwidth(threads: int, nbytes: int = READ_BYTES, passes: int = PASSES)
     return data.nbytes / best
 
 
+@lru_cache
 def _read_loop() -> Callable[[np.ndarray, int], int]:
     """Compiled here, not at import: a worker of another engine imports this module without Numba."""
     import numba as nb

@@ -53,7 +53,8 @@ class Result:
 def gathered(
     own: Sequence[Candidate], peers: Sequence[Candidate], absent: Sequence[Absent], shape: Shape, threads: int, say: Say
 ) -> Iterator[Field]:
-    """Start and load everyone and let each run once. A peer that fails then is absent with its cause; ours raises."""
+    """Start and load everyone and let each run once. Who fails then is absent with the cause; if all of ours do, the
+    last cause is raised."""
     stand = Field(threads, absent=list(absent))
     try:
         for candidate in [*own, *peers]:
@@ -65,12 +66,17 @@ def gathered(
                 worker = stand.workers[candidate.name] = candidate.start(threads)
                 stand.loaded[candidate.name] = worker.ask("load", **candidate.load)
                 stand.ids = stand.ids or worker.ask("encode", text=TEXT)["ids"]
-                worker.ask("run", prompts=make_prompts(stand.ids, shape.prompt, shape.batch, -1), new=WARM_TOKENS)
+                worker.ask(
+                    "run",
+                    prompts=make_prompts(stand.ids, shape.prompt, shape.batch, -1),
+                    new=min(shape.new, WARM_TOKENS),
+                )
             except WorkerFailed as error:
-                if candidate in own:
-                    raise
-                stand.workers.pop(candidate.name).close()
+                if candidate.name in stand.workers:
+                    stand.workers.pop(candidate.name).close()
                 stand.loaded.pop(candidate.name, None)
+                if candidate == own[-1] and not stand.workers:
+                    raise
                 stand.absent.append(Absent(candidate.name, f"it failed: {error}"))
         stand.meter = Candidate("the ceilings", own[0].command).start(threads)
         yield stand

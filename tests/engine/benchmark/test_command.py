@@ -132,6 +132,22 @@ def test_the_table_of_kernels_is_shown_without_a_run(
     assert capsys.readouterr().out.splitlines()[1] == "tiny int8,900.0,450.0"
 
 
+def test_a_precision_that_is_refused_is_named_and_all_refused_is_an_error(
+    pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = (sys.executable, "-m", FAKE)
+    bad, good = Candidate("Brisk int4", fake, {"model": "broken"}), Candidate("Brisk int8", fake, {"dtype": "int8"})
+    options = ("--model", str(tiny_llama), "--prompt", "40", "--new", "5", "--repeat", "1", "--vs", "none")
+    monkeypatch.setattr(command, "ours", lambda model, precisions, options: [bad, good])
+    assert ask(monkeypatch, *options, "--format", "json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in data["rows"]] == ["Brisk int8"]
+    assert "This model is broken." in data["absent"][0]["reason"]
+    monkeypatch.setattr(command, "ours", lambda model, precisions, options: [bad])
+    assert ask(monkeypatch, *options) == 2
+    assert "Brisk int4: This model is broken." in capsys.readouterr().err
+
+
 def test_without_peers_ratios_are_to_the_first(
     pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
