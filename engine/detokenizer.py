@@ -8,7 +8,6 @@ Each token costs the same however long the text has become.
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -32,12 +31,9 @@ def make_stream(tokenizer: tokenizers.Tokenizer, hidden: Collection[int], byte_l
     return ByteLevelStream(tokenizer.id_to_token, hidden) if byte_level else WindowStream(tokenizer, hidden)
 
 
-def is_byte_level(serialized: str) -> bool:
-    """Whether tokens are GPT-2's printable form of bytes, and nothing else is done to the decoded text.
-
-    `serialized` is the text of tokenizer.json.
-    """
-    return (json.loads(serialized).get("decoder") or {}).get("type") == "ByteLevel"
+def is_byte_level(tokenizer: tokenizers.Tokenizer) -> bool:
+    """Whether tokens are GPT-2's printable form of bytes, and nothing else is done to the decoded text."""
+    return isinstance(tokenizer.decoder, tokenizers.decoders.ByteLevel)
 
 
 class ByteLevelStream:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ class Tokenizer:
         inner = _load(serialized, name)
         self._plain = inner  # for a user's text: special tokens are words
         self._plain.encode_special_tokens = True
-        self._marked = _load(serialized, name) if template else inner  # for a template's text: they are special
-        self._byte_level = is_byte_level(serialized)
+        self._serialized, self._name = serialized, name
+        self._byte_level = is_byte_level(inner)
         self.vocab_size = inner.get_vocab_size(with_added_tokens=True)
         added = inner.get_added_tokens_decoder()
         special = {token: entry.content for token, entry in added.items() if entry.special}
@@ -58,6 +59,11 @@ class Tokenizer:
         self.eos_ids = self._ids(settings.get("eos_token_id")) or self._ids(named.get("eos_token"))
         self._template = ChatTemplate(template, list(special.values()), named, name) if template else None
         self.has_chat_template = self._template is not None
+
+    @cached_property
+    def _marked(self) -> tokenizers.Tokenizer:
+        """For a template's text, where special tokens are special; read when the first one comes."""
+        return _load(self._serialized, self._name)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Tokenizer:

@@ -80,7 +80,7 @@ def test_onednn_qlinear_with_signed_activations_is_right_or_is_not_used(weight: 
     prepack = operator("onednn.qlinear_prepack", w.clone(), [2, 64])
     packed = prepack(w.clone(), [2, 64])
     scales, zeros = torch.full((4,), w_scale), torch.zeros(4, dtype=torch.int64)
-    arguments = (x, x_scale, 0, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
+    arguments: tuple[Any, ...] = (x, x_scale, 0, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
     found = operator("onednn.qlinear_pointwise", *arguments)(*arguments)
     exact = F.linear(torch.ones(2, 64), wide)
     if torch.allclose(found, exact, rtol=0.01):
