@@ -13,10 +13,11 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import overload
 
-from engine.kernels.atoms import exp, narrow, widen
+from engine.kernels.atoms import bits_of, exp, float_of_bits, narrow, widen
 from engine.kernels.vectors import fma, load, prefetch, splat, store, store_four_totals, total, zeros
 
 LOWEST = np.float32(-1e30)
+SMALLEST_SCALE = np.float32(1e-12)  # as in `cache.static`
 
 # With 32 vector registers, three heads that share keys and values read them once.
 TOGETHER = 3 if get_host_cpu_features().get("avx512f") else 1
@@ -55,10 +56,12 @@ def _write(kept, scales, position, row):
     if kept.dtype == types.int8:
 
         def int8(kept, scales, position, row):
-            largest = np.float32(0)
+            top = np.int32(0)  # magnitudes by their bits, because a maximum of floats passes over NaN
             for d in range(row.shape[0]):
-                largest = max(largest, abs(row[d]))
-            scale = max(largest, np.float32(1e-12)) / np.float32(127)
+                top = max(top, bits_of(row[d]) & np.int32(0x7FFFFFFF))
+            scale = float_of_bits(top) / np.float32(127)
+            if scale < SMALLEST_SCALE:
+                scale = SMALLEST_SCALE
             scales[position] = scale
             for d in range(row.shape[0]):
                 kept[position, d] = np.int8(np.rint(row[d] / scale))

@@ -32,7 +32,17 @@ def read_table() -> dict[str, dict[str, float | str]]:
         table = json.loads(table_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return table if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        return {}
+    return {key: row for key, row in table.items() if _is_whole(row)}
+
+
+def _is_whole(row: object) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("name"), str)
+        and all(isinstance(row.get(way), (int, float)) for way in ("fp32", "int8"))
+    )
 
 
 def choose_prefill(asked: str, integer: Run, widened: Run, name: str) -> bool:

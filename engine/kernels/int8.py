@@ -27,7 +27,6 @@ from engine.kernels.vectors import (
     zeros,
 )
 
-
 INFINITY = np.int32(np.float32(np.inf).view(np.int32))  # bits that only infinity and NaN reach
 SMALLEST = np.int32(np.float32(1e-34).view(np.int32))
 
@@ -42,10 +41,13 @@ def quantize(x, n, columns, q, qs, sums):
     largest = float_of_bits(top)
     # |q| * 127 * columns must fit an int32.
     limit = np.float32(min(32767, 2147483647 // (127 * columns)))
-    # Where all are smaller than this, the inverse would be infinite: they count as zeros.
-    inverse = limit / largest if top > SMALLEST else np.float32(0)
-    # A number that is not finite must stay one, and not become some integer.
-    qs[n] = largest / limit if top < INFINITY else np.float32(np.nan)
+    # Where all are smaller than `SMALLEST` the inverse would be infinite: they count as zeros. A number that is not
+    # finite must stay one, and not become some integer.
+    inverse = np.float32(0)
+    qs[n] = np.float32(0) if top < INFINITY else np.float32(np.nan)
+    if SMALLEST < top < INFINITY:
+        inverse = limit / largest
+        qs[n] = largest / limit
     if sums.shape[1] > 0:
         quantize_for_int4(x, n, columns, inverse, q, sums)
         return
