@@ -82,7 +82,7 @@ class NativeBackend:
         self._threads = threads
         self._compiled: CompiledModel | None = None
         self._integer_prefill = False
-        self._prefill, self._precision = config.prefill, config.precision
+        self._prefill, self._precision, self._name = config.prefill, config.precision, files.name
         self._use_kernels = config.kernels and device.type == "cpu"
 
     @property
@@ -110,7 +110,7 @@ class NativeBackend:
                 self._integer_prefill = choose_prefill(
                     self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
                     lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),
-                    f"{self.arch} {self._precision} {self._threads}",
+                    f"{self._name} {self._precision}, {self._threads} threads",
                 )  # fmt: skip
         except (ImportError, OSError, RuntimeError, NumbaError) as error:
             self._compiled, self._integer_prefill = None, False
@@ -141,7 +141,7 @@ class NativeBackend:
         return self._decoder.logits(self._decoder.last_norm(residual)).cpu().numpy()
 
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
-        if self._compiled is not None and not self._integer_prefill and len(tokens) <= min(SHORT, self.rows(start)):
+        if self._compiled is not None and not self._compiled.prefills and len(tokens) <= min(SHORT, self.rows(start)):
             found = self._compiled(
                 np.asarray(tokens, np.int64), np.arange(start, start + len(tokens)), np.full(len(tokens), slot)
             )
