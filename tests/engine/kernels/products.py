@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba as nb
 import numpy as np
 import torch
 
-from engine.kernels.int8 import quantize
-from engine.kernels.linear import linear
+from engine.kernels import int8, linear
 from engine.quantize import quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
@@ -43,8 +43,17 @@ def stored(way: str, rows: int, columns: int, seed: int = 0) -> Stored:
         return Stored(whole.to(torch.int8).numpy(), scale.numpy(), NO_MINIMUM, numbers)
     packed, scale, minimum = quantize_groups(weight)
     numbers = widen_groups(packed, scale, minimum, torch.empty(rows, columns, dtype=torch.float64)).numpy()
-    bits = (scale.view(torch.uint16).numpy(), minimum.view(torch.uint16).numpy())
-    return Stored(packed.numpy(), *bits, numbers)
+    return Stored(packed.numpy(), scale.view(torch.uint16).numpy(), minimum.view(torch.uint16).numpy(), numbers)
+
+
+@nb.njit(cache=True)  # compiled once on a machine, not in every run
+def _quantize(x, n, columns, q, qs, sums):
+    int8.quantize(x, n, columns, q, qs, sums)
+
+
+@nb.njit(cache=True)
+def _linear(w, scale, minimum, bias, q, qs, sums, x, y, first, last, tokens, columns):
+    linear.linear(w, scale, minimum, bias, q, qs, sums, x, y, first, last, tokens, columns)
 
 
 class Rounded(NamedTuple):
@@ -64,7 +73,7 @@ def rounded(x: np.ndarray, columns: int, for_int4: bool = False) -> Rounded:
     sums = np.full((tokens, columns // 8 + 48 if for_int4 else 0), np.nan, np.float32)
     out = Rounded(np.full(x.shape, 12345, np.int16), np.full(tokens, np.nan, np.float32), sums)
     for n in range(tokens):
-        quantize(x, n, columns, out.q, out.scale, out.sums)
+        _quantize(x, n, columns, out.q, out.scale, out.sums)
     return out
 
 
@@ -87,6 +96,6 @@ def product(
     rows, columns = m.numbers.shape
     whole = rounded(x, columns, m.weight.dtype == np.uint8) if m.integer else NOTHING_ROUNDED
     y = np.full((len(x), rows), np.nan, np.float32)
-    linear(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias, whole.q, whole.scale,
+    _linear(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias, whole.q, whole.scale,
            whole.sums, x, y, first, rows if last is None else last, len(x), columns)  # fmt: skip
     return y

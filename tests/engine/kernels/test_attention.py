@@ -18,9 +18,47 @@ RANGES = ((0, 1), (0, 3), (0, 4), (0, 50), (7, 50), (13, 14), (20, 20))
 CONTEXT = 50
 
 
-@nb.njit
+# Wrappers, so that what they call is compiled once on a machine and not in every run.
+
+
+@nb.njit(cache=True)
 def _write(kept, scales, position, row):
     attention.write(kept, scales, position, row)
+
+
+@nb.njit(cache=True)
+def _dots(q, r, keys, scales, first, last, scores, n):
+    attention.dots(q, r, keys, scales, first, last, scores, n)
+
+
+@nb.njit(cache=True)
+def _dots_of_three(q, r, keys, scales, first, last, scores, n):
+    attention.dots_of_three(q, r, keys, scales, first, last, scores, n)
+
+
+@nb.njit(cache=True)
+def _soften(scores, n, first, last):
+    return attention.soften(scores, n, first, last)
+
+
+@nb.njit(cache=True)
+def _weigh(scores, n, values, scales, first, last, out, r):
+    attention.weigh(scores, n, values, scales, first, last, out, r)
+
+
+@nb.njit(cache=True)
+def _weigh_three(scores, n, values, scales, first, last, out, r):
+    attention.weigh_three(scores, n, values, scales, first, last, out, r)
+
+
+@nb.njit(cache=True)
+def _attend(q, keys, key_scales, values, value_scales, first, last, scores, parts):
+    attention.attend(q, keys, key_scales, values, value_scales, first, last, scores, parts)
+
+
+@nb.njit(cache=True)
+def _combine(parts, b, size, h):
+    attention.combine(parts, b, size, h)
 
 
 class Kept(NamedTuple):
@@ -56,7 +94,7 @@ def test_dots_equal_numpy(precision: str, size: int) -> None:
     keys, q = kept(precision, size, 1), queries(2, size)
     for first, last in RANGES:
         scores = np.full((3, CONTEXT), np.nan, np.float32)
-        attention.dots(q, 1, keys.stored, keys.scales, first, last, scores, 2)
+        _dots(q, 1, keys.stored, keys.scales, first, last, scores, 2)
         np.testing.assert_allclose(scores[2, first:last], keys.numbers[first:last] @ q[1], atol=1e-5)
         assert np.isnan(scores[:2]).all()
         assert np.isnan(scores[2, :first]).all()
@@ -67,14 +105,14 @@ def test_soften_is_the_exponential_from_the_maximum_on_and_its_sum() -> None:
     given = (np.random.default_rng(0).standard_normal((2, CONTEXT)) * 10).astype(np.float32)
     for first, last in RANGES[:-1]:
         scores = given.copy()
-        top, sum_ = attention.soften(scores, 1, first, last)
+        top, sum_ = _soften(scores, 1, first, last)
         expected = np.exp(given[1, first:last].astype(np.float64) - given[1, first:last].max())
         assert top == given[1, first:last].max()
         np.testing.assert_allclose(scores[1, first:last], expected, rtol=1e-5, atol=1e-30)
         assert sum_ == pytest.approx(expected.sum(), rel=1e-5)
         assert np.array_equal(scores[0], given[0])
         assert np.array_equal(scores[1, last:], given[1, last:])
-    assert attention.soften(given.copy(), 0, 20, 20) == (attention.LOWEST, 0)
+    assert _soften(given.copy(), 0, 20, 20) == (attention.LOWEST, 0)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -84,7 +122,7 @@ def test_weigh_equals_numpy(precision: str, size: int) -> None:
     weights = np.random.default_rng(4).random((2, CONTEXT)).astype(np.float32)
     for first, last in RANGES:
         out = np.full((3, size + 2), np.nan, np.float32)
-        attention.weigh(weights.copy(), 1, values.stored, values.scales, first, last, out, 2)
+        _weigh(weights.copy(), 1, values.stored, values.scales, first, last, out, 2)
         expected = weights[1, first:last] @ values.numbers[first:last]
         np.testing.assert_allclose(out[2, :size], expected, atol=1e-4)
         assert np.isnan(out[:2]).all()
@@ -97,14 +135,14 @@ def test_three_heads_together_give_the_bits_of_each_alone(precision: str, size: 
     keys, values, q = kept(precision, size, 1), kept(precision, size, 2), queries(4, size)
     for first, last in RANGES:
         alone, together = np.zeros((2, 4, CONTEXT), np.float32)
-        attention.dots_of_three(q, 1, keys.stored, keys.scales, first, last, together, 1)
+        _dots_of_three(q, 1, keys.stored, keys.scales, first, last, together, 1)
         out, out_together = np.zeros((2, 4, size + 2), np.float32)
         for r in range(1, 4):
-            attention.dots(q, r, keys.stored, keys.scales, first, last, alone, r)
+            _dots(q, r, keys.stored, keys.scales, first, last, alone, r)
         assert np.array_equal(alone, together)
         for r in range(1, 4):
-            attention.weigh(alone, r, values.stored, values.scales, first, last, out, r)
-        attention.weigh_three(together, 1, values.stored, values.scales, first, last, out_together, 1)
+            _weigh(alone, r, values.stored, values.scales, first, last, out, r)
+        _weigh_three(together, 1, values.stored, values.scales, first, last, out_together, 1)
         assert np.array_equal(out, out_together)
 
 
@@ -121,10 +159,10 @@ def test_attention_by_shares_is_softmax_attention(precision: str, size: int, hea
         parts = np.full((threads, 2, heads, size + 2), np.nan, np.float32)
         for t in range(threads):
             scores = np.full((heads, CONTEXT), np.nan, np.float32)
-            attention.attend(q, keys.stored, keys.scales, values.stored, values.scales, shares[t], shares[t + 1],
+            _attend(q, keys.stored, keys.scales, values.stored, values.scales, shares[t], shares[t + 1],
                              scores, parts[t, 1])  # fmt: skip
         h = np.full(heads * size + 3, 7, np.float32)
-        attention.combine(parts, 1, size, h)
+        _combine(parts, 1, size, h)
         np.testing.assert_allclose(h[:-3].reshape(heads, size), expected, atol=2e-5)
         assert (h[-3:] == 7).all()
 

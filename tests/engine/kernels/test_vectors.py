@@ -9,17 +9,17 @@ import pytest
 from engine.kernels import vectors as v
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _load(array, row, column, out):
     v.store(out, 1, 3, v.load(array, row, column))
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _fma(x, out):
     v.store(out, 0, 0, v.fma(v.load(x, 0, 0), v.load(x, 1, 0), v.load(x, 2, 0)))
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _totals(x, out):
     out[0, 0] = v.total(v.load(x, 0, 0))
     v.store_four_totals(out, 0, 1, v.load(x, 0, 0), v.load(x, 1, 0), v.load(x, 2, 0), v.load(x, 3, 0))
@@ -27,7 +27,7 @@ def _totals(x, out):
     out[0, 6] = v.total(v.splat(x[0, 0]))
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _dots(a, b, scales, factor, out, sums):
     pair = v.dot(v.int_zeros(), v.load_shorts(a, 0, 0), v.load_shorts(b, 0, 0))
     again = v.dot(pair, v.load_shorts(a, 0, 0), v.load_shorts(b, 0, 0))
@@ -37,7 +37,7 @@ def _dots(a, b, scales, factor, out, sums):
     v.store_four_scaled(out, 1, 2, pair, again, v.int_zeros(), pair, scales, factor)
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _nibbles(array, ones, out):
     """Position k of each vector of 32 shorts shows as lane k // 2 of a dot with 1 at k alone."""
     words = v.load_words(array, 1, 0)
@@ -50,17 +50,17 @@ def _nibbles(array, ones, out):
         out[4, k] = v.int_total(v.dot(v.int_zeros(), v.nibble_3(words), one))
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _fourfold(halves, out):
     v.store(out, 0, 0, v.load_fourfold(halves, 1, 2))
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _rounded(x, out):
     v.store_rounded(out, 1, 4, v.load(x, 0, 0))
 
 
-@nb.njit
+@nb.njit(cache=True)
 def _prefetch(array):
     v.prefetch(array, 0)
     v.prefetch(array, 1 << 40)
@@ -72,7 +72,7 @@ def random(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("stored", [np.float32, np.float16, np.int8])
 def test_sixteen_are_loaded_as_floats_and_no_others_written(stored: type) -> None:
-    array = (random(3, 40) * 50).astype(stored)
+    array: np.ndarray = (random(3, 40) * 50).astype(stored)
     out = np.full((3, 24), 7, np.float32)
     _load(array.view(np.uint16) if stored is np.float16 else array, 2, 5, out)
     expected = np.full((3, 24), 7, np.float32)
@@ -99,7 +99,7 @@ def test_totals_count_every_lane_once() -> None:
 @pytest.mark.parametrize("stored", [np.int8, np.int16])
 def test_dots_of_shorts_are_exact(stored: type) -> None:
     generator, info = np.random.default_rng(1), np.iinfo(stored)
-    a = generator.integers(info.min, info.max + 1, (1, 32)).astype(stored)
+    a: np.ndarray = generator.integers(info.min, info.max + 1, (1, 32)).astype(stored)
     b = generator.integers(-4000, 4001, (1, 32)).astype(np.int16)
     a[0, :2], b[0, :2] = info.min, -4000
     out, sums = np.full((2, 16), 7, np.float32), np.zeros(2, np.int64)
