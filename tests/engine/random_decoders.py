@@ -15,10 +15,11 @@ from engine.parameters import build
 MODELS = dict(random_models())
 
 
-def decoder(model: Any, precision: str, dtype: torch.dtype = torch.float32) -> Decoder:
-    """Four slots of 128 tokens; `dtype` is what it computes in."""
+def decoder(model: Any, precision: str, dtype: torch.dtype = torch.float32, kv_precision: str = "") -> Decoder:
+    """Four slots of 128 tokens; `dtype` is what it computes in, and stores unless `kv_precision` says otherwise."""
     arch = describe(model.config.to_dict())
     params = build(
         arch, dict(model.state_dict()), precision, context=128, device=torch.device("cpu"), compute_dtype=dtype
     )
-    return Decoder(arch, params, StaticCache(arch.layers, 4, arch.kv_heads, 128, arch.head_dim, dtype))
+    cache = StaticCache(arch.layers, 4, arch.kv_heads, 128, arch.head_dim, dtype, precision=kv_precision)
+    return Decoder(arch, params, cache)
