@@ -135,8 +135,10 @@ def _int8_four_by_one(w, scale, q, qs, y, i, n, full):
 
 @nb.njit
 def _int8_one_by_one(w, scale, q, qs, y, i, n, full):
+    columns = w.shape[1]
     sums = int_zeros()
     for j in range(0, full, 32):
+        prefetch(w, i * columns + j + AHEAD)  # on small pages the processor's own read-ahead ends with each of them
         sums = dot(sums, load_shorts(w, i, j), load_shorts(q, n, j))
     y[n, i] = np.float32(int_total(sums)) * scale[i] * qs[n]
 

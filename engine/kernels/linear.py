@@ -97,6 +97,8 @@ def float_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, col
         for n in range(tokens):
             a = zeros()
             for j in range(0, full, 16):
+                # On small pages the processor's own read-ahead ends with each of them.
+                prefetch(w, i * columns + j + ahead_elements)
                 a = fma(load(w, i, j), load(x, n, j), a)
             y[n, i] = total(a)
     for j in range(full, columns):
