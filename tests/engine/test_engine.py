@@ -121,7 +121,8 @@ def test_guesses_change_no_text_and_save_steps(models: Models, kernels: bool, mo
     with opened(models("llama"), **options) as engine:
         found = [engine.generate([prompt], params)[0] for prompt, params in zip(PROMPTS, wanted, strict=False)]
         guessed = sum(done.timing.guessed_tokens for done in found)
-        assert guessed > 0  # how many it dares depends on what a row costs here
+        # How many it dares depends on what a row costs here; in torch that may be too much for any.
+        assert guessed > 0 or not kernels
         assert engine.steps == steps - guessed
         with ThreadPoolExecutor(6) as pool:
             together = list(pool.map(lambda i: engine.generate([PROMPTS[i]], wanted[i])[0], range(6)))
