@@ -29,8 +29,8 @@ class EngineConfig:
     ----------
     model : registry name, local folder, `.gguf` file, or Hub id with an optional `@revision`.
     precision : how weights are stored. "fp32"; "half" (fp16 stored; computed in fp32 on a CPU, in 16 bit on an
-        accelerator); "int8" (weight-only, one scale a row, computed in fp32 on a CPU); "int4" (weight-only, groups of
-        32 with a scale and a minimum; embeddings and head as in int8).
+        accelerator); "int8" (one scale a row); "int4" (groups of 32 with a scale and a minimum; embeddings and head as
+        in int8). On a CPU the kernels multiply int8 and int4 by activations in whole numbers of up to 15 bits.
     device : "auto" (an accelerator where torch sees one, else "cpu"), "cpu", "cuda", "cuda:1", "mps", ...
     threads : CPU threads; 0 takes what this process may use (`CPU_CORES`, cgroup quota, affinity).
     kv_cache : False runs the whole text again for every token: the same tokens, slower; it shows what a cache buys.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numba.core.errors import NumbaError
 
 from engine.backends.base import JOB_SLOTS, MAX_ROWS
 from engine.cache.run import KVRun
@@ -98,9 +97,20 @@ class NativeBackend:
         if not self._use_kernels:
             return
         try:
-            from engine.kernels.choice import choose_prefill
-            from engine.kernels.native import CompiledModel
+            self._compile()
+        except (ImportError, OSError, RuntimeError) as error:
+            self._compiled, self._integer_prefill = None, False
+            note = f"Everything runs in plain torch, slower: the compiled kernels could not be used here ({error})."
+            log.warning(note)
+            self.notes.append(note)
 
+    def _compile(self) -> None:
+        from numba.core.errors import NumbaError
+
+        from engine.kernels.choice import choose_prefill
+        from engine.kernels.native import CompiledModel
+
+        try:
             self._compiled = CompiledModel(self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK)
             zero = np.zeros(1, np.int64)
             spare = self.cache.keys.shape[1] - 1
@@ -110,13 +120,10 @@ class NativeBackend:
                 self._integer_prefill = choose_prefill(
                     self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
                     lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),
-                    f"{self._name} {self._precision}, {self._threads} threads",
+                    f"{self._name} {self._precision}, {self._threads} threads", str(self.arch), self.max_context,
                 )  # fmt: skip
-        except (ImportError, OSError, RuntimeError, NumbaError) as error:
-            self._compiled, self._integer_prefill = None, False
-            note = f"Everything runs in plain torch, slower: the compiled kernels could not be used here ({error})."
-            log.warning(note)
-            self.notes.append(note)
+        except NumbaError as error:
+            raise RuntimeError(str(error)) from error
 
     def _ids(self, tokens: Sequence[int] | np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.asarray(tokens, np.int64)).to(self.cache.keys.device)

@@ -77,6 +77,17 @@ def _half_to_float(typing, bits):
     return types.float32(types.uint16), codegen
 
 
+def bytes_of(array):
+    """Bytes of one element, known to the compiler, as `array.itemsize` is not."""
+    raise TypeError("bytes_of is compiled code only")
+
+
+@overload(bytes_of)
+def _bytes_of(array):
+    size = array.dtype.bitwidth // 8
+    return lambda array: size
+
+
 def widen(value):
     """A stored weight as float32: int8 and float32 by value, uint16 as the bits of a half."""
     raise TypeError("widen is compiled code only")

@@ -13,7 +13,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import overload
 
-from engine.kernels.atoms import bits_of, exp, float_of_bits, narrow, widen
+from engine.kernels.atoms import bits_of, bytes_of, exp, float_of_bits, narrow, widen
 from engine.kernels.vectors import fma, load, prefetch, splat, store, store_four_totals, total, zeros
 
 LOWEST = np.float32(-1e30)
@@ -25,17 +25,6 @@ TOGETHER = 3 if get_host_cpu_features().get("avx512f") else 1
 
 # Positions fetched ahead of use: the processor's own read-ahead ends with a page, and a page of 4 KB is 32 positions.
 AHEAD = 32
-
-
-def bytes_of(kept):
-    """Bytes of one stored number."""
-    raise TypeError("compiled code only")
-
-
-@overload(bytes_of)
-def _bytes_of(kept):
-    size = kept.dtype.bitwidth // 8
-    return lambda kept: size
 
 
 @nb.njit

@@ -45,20 +45,21 @@ def _is_whole(row: object) -> bool:
     )
 
 
-def choose_prefill(asked: str, integer: Run, widened: Run, name: str) -> bool:
+def choose_prefill(asked: str, integer: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS) -> bool:
     """Whether prompts run by integer products: as `asked` ("int8" or "fp32"), or what is faster here ("auto").
 
-    `integer` and `widened` run token ids i64 [N] the two ways; `name` says model, precision and threads.
+    `integer` and `widened` run token ids i64 [N] the two ways; `name` says model, precision and threads;
+    `shape` tells models of one name apart; no prompt is longer than `window`.
     """
     if asked != "auto":
         integer(np.zeros(1, np.int64))  # compiled here, not in the first request
         return asked == "int8"
-    key = hashlib.sha256(name.encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{name} {shape} {window < TOKENS}".encode()).hexdigest()[:16]
     table = read_table()
     if key not in table:
         log.info("timing two ways to run prompts (once on a machine)")
         seconds: dict[str, list[float]] = {"int8": [], "fp32": []}
-        ids = np.zeros(TOKENS, np.int64)
+        ids = np.zeros(min(TOKENS, window), np.int64)
         for run in (integer, widened):
             run(ids)
         for _ in range(ROUNDS):
@@ -67,7 +68,7 @@ def choose_prefill(asked: str, integer: Run, widened: Run, name: str) -> bool:
                 run(ids)
                 seconds[way].append(time.perf_counter() - began)
         row: dict[str, float | str] = {"name": name}
-        row |= {way: TOKENS / statistics.median(times) for way, times in seconds.items()}
+        row |= {way: len(ids) / statistics.median(times) for way, times in seconds.items()}
         table = read_table() | {key: row}
         try:
             table_file().parent.mkdir(parents=True, exist_ok=True)

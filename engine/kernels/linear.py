@@ -17,22 +17,11 @@ import numba as nb
 from numba import types
 from numba.extending import overload
 
-from engine.kernels.atoms import widen
+from engine.kernels.atoms import bytes_of, widen
 from engine.kernels.int4 import int4_product
 from engine.kernels.int8 import int8_product
 from engine.kernels.tiles import AHEAD
 from engine.kernels.vectors import fma, load, prefetch, total, zeros
-
-
-def bytes_of(w):
-    """Bytes of one stored weight."""
-    raise TypeError("compiled code only")
-
-
-@overload(bytes_of)
-def _bytes_of(w):
-    size = w.dtype.bitwidth // 8
-    return lambda w: size
 
 
 @nb.njit

@@ -17,6 +17,7 @@ import torch
 
 from engine import BadRequest, Engine, EngineConfig, SamplingParams
 from engine.decoding.lookup import Lookup
+from engine.decoding.speculation import StepCosts
 from engine.scheduler import Closed
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, expected_tokens, opened, random_tokens, transformers_model
@@ -118,11 +119,11 @@ def test_guesses_change_no_text_and_save_steps(models: Models, kernels: bool, mo
         return [token if (len(ids) + i) % 4 else (token + 1) % 384 for i, token in enumerate(guess)], 3
 
     monkeypatch.setattr(Lookup, "draft", draft)
+    monkeypatch.setattr(StepCosts, "note", lambda self, rows, seconds: None)  # what a row costs here must not matter
     with opened(models("llama"), **options) as engine:
         found = [engine.generate([prompt], params)[0] for prompt, params in zip(PROMPTS, wanted, strict=False)]
         guessed = sum(done.timing.guessed_tokens for done in found)
-        # How many it dares depends on what a row costs here; in torch that may be too much for any.
-        assert guessed > 0 or not kernels
+        assert guessed > 60
         assert engine.steps == steps - guessed
         with ThreadPoolExecutor(6) as pool:
             together = list(pool.map(lambda i: engine.generate([PROMPTS[i]], wanted[i])[0], range(6)))

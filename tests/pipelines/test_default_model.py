@@ -64,10 +64,10 @@ def test_a_summary_is_short_streams_and_says_something(engine: Engine) -> None:
 
 
 def test_what_one_task_has_read_the_next_ones_reuse(engine: Engine) -> None:
-    text = f"{REVIEW} The ferry to the ward is never late."  # read by no other test
+    text = f"The ferry to the ward is never late. {REVIEW}"  # begins as no other test's text
     tokens = len(engine.tokenizer.encode(text))
     first = ClassificationPipeline(engine)(text).info.timing
-    assert first.prompt_tokens - first.reused_tokens >= 8, "its end at least is new"
+    assert first.prompt_tokens - first.reused_tokens >= tokens // 4, "what no other test has read is new"
     before = engine.prompt_tokens_computed
     later = [
         SummarizationPipeline(engine)(text, length="short").info.timing,

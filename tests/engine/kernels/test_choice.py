@@ -97,3 +97,15 @@ def test_where_the_table_cannot_be_written_the_choice_holds_and_says_so(
     assert choice.choose_prefill("auto", Way(SLOW), Way(FAST), "a model") is False
     assert "is not kept" in caplog.text
     assert choice.read_table() == {}
+
+
+def test_the_timed_prompt_fits_a_small_window_and_models_of_one_name_do_not_share() -> None:
+    lengths: list[int] = []
+
+    def run(ids: np.ndarray) -> None:
+        lengths.append(len(ids))
+
+    for shape in ("wide", "narrow"):
+        choice.choose_prefill("auto", run, run, "a model of two shapes", shape, 64)
+    assert set(lengths) == {64}
+    assert len(lengths) == 2 * 2 * (1 + choice.ROUNDS)
