@@ -10,7 +10,7 @@ from engine.errors import BadRequest
 
 Precision = Literal["fp32", "half", "int8", "int4"]
 KvPrecision = Literal["auto", "fp32", "half", "int8"]
-Prefill = Literal["auto", "fp32", "int8"]
+Prefill = Literal["auto", "fp32", "int16", "int8"]
 Backend = Literal["auto", "native", "transformers"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -37,8 +37,9 @@ class EngineConfig:
     kernels : False keeps everything in plain torch: the slow twin of the compiled operators.
     kv_precision : how keys and values are stored. "auto" is fp32 beside fp32 weights, else half; "int8" has one scale
         for each head and position.
-    prefill : arithmetic of prompts where weights are int8: "fp32" (weights widened), "int8" (integer products, with
-        activations rounded to integers), "auto" takes the faster on this machine.
+    prefill : arithmetic of prompts where weights are int8 or int4: "fp32" (weights widened), "int16" (integer products,
+        activations rounded to up to 16 bits, as in decode), "int8" (to 8 bits, with a scale for each 32 of them).
+        "auto" takes the fastest on this machine: int8 only where the processor multiplies bytes (VNNI).
     prefix_cache_mb : megabytes of keys and values kept for prompts that begin alike; 0 switches reuse off.
     speculation : guess tokens that stand in the prompt (prompt lookup) where that pays: the same tokens, sooner.
     max_context : longest prompt + output in tokens; 0 takes the model's own window, at most 4096.

@@ -17,7 +17,6 @@ from torch import Tensor
 from engine.cache.static import StaticCache
 from engine.families import Architecture
 from engine.parameters import Matrix, Parameters
-from engine.quantize import widen_groups
 
 # Rows of the head expanded to the compute dtype at once: 8,192 x 576 floats are 19 MB, where the whole head is 113.
 HEAD_ROWS = 8192
@@ -59,9 +58,7 @@ class Decoder:
         p, arch = self.params, self.arch
         positions = torch.cat([torch.arange(s.start, s.start + s.tokens) for s in segments]).to(self.device)  # [N]
         cos, sin = p.cos[positions][:, None].to(self.dtype), p.sin[positions][:, None].to(self.dtype)  # [N, 1, E/2]
-        x = p.embed.weight[tokens].to(self.dtype)  # [N, D]
-        if p.embed.weight.dtype == torch.int8:
-            x = x * p.embed.scale[tokens][:, None].to(self.dtype)
+        x = p.embed.rows(tokens, self.dtype)  # [N, D]
         if p.positions.numel():
             x = x + p.positions[positions].to(self.dtype)
         for layer in range(arch.layers if layers is None else layers):
@@ -82,11 +79,10 @@ class Decoder:
         head = self.params.head
         if head.weight.dtype == self.dtype:
             return F.linear(hidden, head.weight).float()
-        out = torch.empty(hidden.shape[0], head.weight.shape[0], device=self.device)  # [R, V]
+        out = torch.empty(hidden.shape[0], head.shape[0], device=self.device)  # [R, V]
         for first in range(0, out.shape[1], HEAD_ROWS):
-            part = slice(first, first + HEAD_ROWS)
-            block = Matrix(head.weight[part], head.scale[part], head.bias)
-            out[:, part] = self._linear(hidden, block).float()
+            last = first + HEAD_ROWS
+            out[:, first:last] = self._linear(hidden, head.part(first, last)).float()
         return out
 
     def _linear(self, x: Tensor, m: Matrix) -> Tensor:
@@ -94,18 +90,10 @@ class Decoder:
         bias = m.bias.to(self.dtype) if m.bias.numel() else None
         if m.weight.dtype == self.dtype:
             return F.linear(x, m.weight, bias)
-        rows, columns = m.weight.shape[0], x.shape[1]
+        rows, columns = m.shape
         if self._expanded.numel() < rows * columns:
             self._expanded = torch.empty(rows * columns, dtype=self.dtype, device=self.device)
-        weight = self._expanded[: rows * columns].view(rows, columns)
-        if m.weight.dtype == torch.uint8:
-            widen_groups(m.weight, m.scale, m.minimum, weight)
-        else:
-            weight.copy_(m.weight)
-        y = F.linear(x, weight)
-        if m.weight.dtype == torch.int8:
-            y *= m.scale.to(self.dtype)
-        return y if bias is None else y + bias
+        return F.linear(x, m.widen(self._expanded[: rows * columns].view(rows, columns)), bias)
 
     def _norm(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         size = (gain.shape[0],)

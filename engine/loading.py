@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from engine import memory
 from engine.config import EngineConfig, available_threads
 from engine.errors import BadModel, BadRequest
 from engine.families import Unfit, describe
@@ -97,6 +98,8 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
         family, kind = arch.name, "causal"
         layers, hidden, nbytes = arch.layers, arch.hidden, backend.params.nbytes()
         parameters = backend.params.count()
+
+    memory.give_back()
 
     def info(load_s: float) -> EngineInfo:
         return EngineInfo(

@@ -6,6 +6,7 @@ q, k and v are one matrix, gate and up another; biases that a family lacks are e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from engine import memory
 from engine.errors import BadModel, BadRequest
 from engine.families import Architecture, rotary
-from engine.quantize import GROUP, quantize_groups, quantize_rows
+from engine.quantize import GROUP, PANEL, QUAD, in_panels, lying, panels, quantize_groups, quantize_rows, widen_groups
 
 State = dict[str, Tensor]
 
@@ -24,20 +25,60 @@ NOTHING = torch.zeros(0, 0)
 
 @dataclass(frozen=True)
 class Matrix:
-    """y = x W^T * scale + bias. `weight` [..., rows, columns] fp32, 16 bit or int8; `scale` f32 [..., rows];
-    `bias` f32 [..., rows], or [..., 0] where there is none; `minimum` [..., 0, 0].
+    """y = x W^T * scale + bias, W of `shape` (rows, columns), in as many layers as there are leading axes.
 
-    Int4 is what `quantize_groups` gives: `weight` uint8 [..., rows, columns / 2], `scale` and `minimum` f16
-    [..., rows, columns / 32].
+    fp32 and 16 bit: `weight` [..., rows, columns]; `scale` [..., 0]. Int8: `weight` in panels (`quantize.panels`)
+    [..., rows / 16, columns / 4 * 64], `scale` f32 [..., rows / 16 * 16]. Int4: the bytes that `quantize_groups` gives,
+    uint8, in panels [..., rows / 16, columns / 8 * 64], `scale` and `minimum` f16 [..., rows / 16, columns / 32 * 16].
+    `bias` f32 [..., rows], or [..., 0] where there is none. What divides is rounded up.
     """
 
+    shape: tuple[int, int]
     weight: Tensor
     scale: Tensor
     bias: Tensor
-    minimum: Tensor = NOTHING
+    minimum: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.weight, self.scale, self.bias, self.minimum
+
+    def of(self, *tensors: Tensor) -> Matrix:
+        """Of the same shape, from other tensors."""
+        return Matrix(self.shape, *tensors)
 
     def layer(self, index: int) -> Matrix:
-        return Matrix(self.weight[index], self.scale[index], self.bias[index], self.minimum[index])
+        return self.of(*(tensor[index] for tensor in self.tensors()))
+
+    def part(self, first: int, last: int) -> Matrix:
+        """Rows `first` (a multiple of 16) to `last` of a matrix of one layer that is not int4."""
+        last = min(last, self.shape[0])
+        stored, scales = slice(first, last), slice(first, first)
+        if self.weight.dtype == torch.int8:
+            stored = slice(first // PANEL, -(-last // PANEL))
+            scales = slice(stored.start * PANEL, stored.stop * PANEL)
+        bias = self.bias[first:last] if self.bias.numel() else self.bias
+        return Matrix((last - first, self.shape[1]), self.weight[stored], self.scale[scales], bias, self.minimum)
+
+    def rows(self, indices: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows i64 [N] of a matrix of one layer that is not int4, as numbers [N, columns]."""
+        if self.weight.dtype != torch.int8:
+            return self.weight[indices].to(dtype)
+        found = lying(self.weight)[indices // PANEL, indices % PANEL].flatten(1)[:, : self.shape[1]]
+        return found.to(dtype) * self.scale[indices][:, None].to(dtype)
+
+    def widen(self, into: Tensor) -> Tensor:
+        """The whole matrix of one layer as numbers, written to `into` [rows, columns] of a float dtype."""
+        rows, columns = self.shape
+        if self.weight.dtype not in (torch.int8, torch.uint8):
+            return into.copy_(self.weight)
+        stored = lying(self.weight).flatten(2).flatten(0, 1)  # [rows, bytes], filled up
+        if self.weight.dtype == torch.int8:
+            return into.copy_(stored[:rows, :columns]).mul_(self.scale[:rows, None].to(into.dtype))
+        scale, minimum = (
+            part.unflatten(-1, (-1, PANEL)).transpose(-1, -2).flatten(0, 1)[:rows]  # [rows, columns / 32]
+            for part in (self.scale, self.minimum)
+        )
+        return widen_groups(stored[:rows, : columns // 2], scale, minimum, into)
 
 
 @dataclass(frozen=True)
@@ -67,8 +108,7 @@ class Parameters:
         found: dict[int, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            matrix = isinstance(value, Matrix)
-            for tensor in (value.weight, value.scale, value.minimum, value.bias) if matrix else (value,):
+            for tensor in value.tensors() if isinstance(value, Matrix) else (value,):
                 found.setdefault(tensor.data_ptr() or id(tensor), tensor)
         return list(found.values())
 
@@ -79,8 +119,8 @@ class Parameters:
             value = getattr(self, field.name)
             if isinstance(value, Matrix):
                 tied = field.name == "head" and value is self.embed
-                per_element = 2 if value.weight.dtype == torch.uint8 else 1
-                total += 0 if tied else value.weight.numel() * per_element + value.bias.numel()
+                layers = math.prod(value.weight.shape[:-2])
+                total += 0 if tied else layers * math.prod(value.shape) + value.bias.numel()
             elif field.name not in ("cos", "sin"):
                 total += value.numel()
         return total
@@ -93,7 +133,7 @@ class Parameters:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Matrix):
-                value = Matrix(*(getattr(value, part.name).to(device) for part in fields(value)))
+                value = value.of(*(tensor.to(device) for tensor in value.tensors()))
             else:
                 value = value.to(device)
             moved[field.name] = moved["embed"] if field.name == "head" and self.head is self.embed else value
@@ -101,6 +141,17 @@ class Parameters:
 
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self.tensors())
+
+
+def matrix_shapes(arch: Architecture) -> dict[str, tuple[int, int]]:
+    """Rows and columns of each matrix of `Parameters`."""
+    attended, kv = arch.heads * arch.head_dim, arch.kv_heads * arch.head_dim
+    up = (2 if arch.family.gated else 1) * arch.feed_forward
+    return {
+        "embed": (arch.vocabulary, arch.hidden), "head": (arch.vocabulary, arch.hidden),
+        "qkv": (attended + 2 * kv, arch.hidden), "out": (arch.hidden, attended),
+        "up": (up, arch.hidden), "down": (arch.hidden, arch.feed_forward),
+    }  # fmt: skip
 
 
 def expected_shapes(arch: Architecture, state: State) -> dict[str, tuple[int, ...]]:
@@ -176,25 +227,29 @@ def build(
         assert found is not None, name  # shapes were checked
         return found.float().T if arch.family.transposed and layer is not None else found.float()
 
-    largest = arch.hidden * max(arch.vocabulary, arch.feed_forward, (arch.heads + 2 * arch.kv_heads) * arch.head_dim)
+    largest = max(rows * columns for rows, columns in matrix_shapes(arch).values())
     work = torch.empty(largest if stored == torch.int8 else 0)
 
-    def put(weight: Tensor, into: Tensor, scale: Tensor) -> None:
-        """Store one matrix fp32 [rows, columns] in its place."""
-        if stored == torch.int8:
-            rounded, scale[:] = quantize_rows(weight, work)
-            into.copy_(rounded)
-            return
+    def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
+        """fp32 [rows, columns] as int8 in panels, and the scales of its rows."""
+        rounded, scale = quantize_rows(weight, work)
+        return panels(rounded.to(torch.int8)), in_panels(scale)
+
+    def narrow(weight: Tensor, into: Tensor) -> None:
+        """Store one matrix fp32 [rows, columns] in its place in fp32 or 16 bit."""
         if stored == torch.float16 and max(abs(float(x)) for x in weight.aminmax()) > torch.finfo(stored).max:
             raise BadModel("A weight is too large for half precision: load this model in fp32 or int8.")
         into.copy_(weight)
-        scale.fill_(1)
 
     def table(name: str) -> Matrix:
-        weight = weight_of(name)
-        kept, scale = memory.empty(tuple(weight.shape), stored), torch.empty(weight.shape[0])
-        put(weight, kept, scale)
-        return Matrix(kept.to(device), scale.to(device), torch.zeros(0, device=device), NOTHING.to(device))
+        weight, scale = weight_of(name), torch.zeros(0)
+        if stored == torch.int8:
+            packed, scale = pack(weight)
+            kept = memory.empty(tuple(packed.shape), stored).copy_(packed)
+        else:
+            narrow(weight, kept := memory.empty(tuple(weight.shape), stored))
+        given = (kept, scale, torch.zeros(0), NOTHING)
+        return Matrix((weight.shape[0], weight.shape[1]), *(tensor.to(device) for tensor in given))
 
     def stack(joined: tuple[str, ...]) -> Matrix:
         parts = [weight_of(name, 0).shape for name in joined]
@@ -204,25 +259,31 @@ def build(
             raise BadRequest(
                 f"This model cannot be held in int4: '{name}' has {columns} columns, not a multiple of {GROUP}."
             )
-        in_groups = (arch.layers, total, columns // GROUP)
+        high = -(-total // PANEL)
+        scale, minimum = torch.zeros(arch.layers, 0), torch.zeros(arch.layers, 0, 0)
         if precision == "int4":
-            weight = memory.empty((arch.layers, total, columns // 2), torch.uint8)
+            in_groups = (arch.layers, high, columns // GROUP * PANEL)
+            weight = memory.empty((arch.layers, high, columns // 2 * PANEL), torch.uint8)
             scale, minimum = memory.empty(in_groups, torch.float16), memory.empty(in_groups, torch.float16)
+        elif precision == "int8":
+            weight = memory.empty((arch.layers, high, -(-columns // QUAD) * QUAD * PANEL), torch.int8)
+            scale = memory.empty((arch.layers, high * PANEL), torch.float32)
         else:
             weight = memory.empty((arch.layers, total, columns), stored)
-            scale, minimum = torch.empty((arch.layers, total)), torch.zeros(arch.layers, 0, 0)
         biases = []
         for i in layers:
-            first = 0
-            for name, (rows, _) in zip(joined, parts, strict=True):
-                part = slice(first, first + rows)
-                if precision == "int4":
-                    weight[i, part], scale[i, part], minimum[i, part] = quantize_groups(weight_of(name, i))
-                else:
-                    put(weight_of(name, i), weight[i, part], scale[i, part])
-                first += rows
+            whole = [weight_of(name, i) for name in joined]
+            if precision == "int4":
+                packed, scales, minima = quantize_groups(torch.cat(whole))
+                weight[i], scale[i], minimum[i] = panels(packed), in_panels(scales), in_panels(minima)
+            elif precision == "int8":
+                weight[i], scale[i] = pack(torch.cat(whole))
+            else:
+                for own, into in zip(whole, weight[i].split([rows for rows, _ in parts]), strict=True):
+                    narrow(own, into)
             biases.append(torch.cat([vector(name.format(i), "bias") for name in joined]))
-        return Matrix(weight.to(device), scale.to(device), torch.stack(biases).to(device), minimum.to(device))
+        given = (weight, scale, torch.stack(biases), minimum)
+        return Matrix((total, columns), *(tensor.to(device) for tensor in given))
 
     def stack_vectors(name: str, part: str = "weight") -> Tensor:
         return torch.stack([vector(name.format(i), part) for i in layers]).to(device)

@@ -1,13 +1,43 @@
-"""Weights as whole numbers, each with the scale that makes it a number again: int8 by rows, int4 by groups."""
+"""Weights as whole numbers, each with the scale that makes it a number again: int8 by rows, int4 by groups.
+
+Both are kept in panels, the order in which the compiled products read them: 16 rows side by side, four bytes of each in
+turn (the order of oneDNN's and llama.cpp's repacked weights for VNNI). A vector of 64 bytes then holds four columns of
+16 rows, and the sums of 16 rows grow in the 16 lanes of one register: nothing is added across lanes.
+"""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.errors import BadModel
 
 GROUP = 32  # columns that share a scale and a minimum in int4
+PANEL = 16  # rows that lie side by side
+QUAD = 4  # bytes of a row that lie together
+
+
+def panels(rows: Tensor) -> Tensor:
+    """Bytes [R, W] in panels [R / 16, W / 4 * 64], both rounded up and filled with zeros."""
+    high, wide = -rows.shape[0] % PANEL, -rows.shape[1] % QUAD
+    filled = F.pad(rows, (0, wide, 0, high)) if high or wide else rows
+    blocks = filled.view(-1, PANEL, filled.shape[1] // QUAD, QUAD)  # [R / 16, 16, W / 4, 4]
+    return blocks.transpose(1, 2).flatten(1)
+
+
+def lying(packed: Tensor) -> Tensor:
+    """Bytes in panels as rows again [R / 16, 16, W / 4, 4]: a view, with the rows and columns that were filled."""
+    return packed.unflatten(-1, (-1, PANEL, QUAD)).transpose(-3, -2)
+
+
+def in_panels(values: Tensor) -> Tensor:
+    """Values that belong to rows [R] or to groups of a row [R, n], to be read with 16 rows side by side: [R / 16 * 16]
+    or [R / 16, n * 16], filled with zeros."""
+    missing = -values.shape[0] % PANEL
+    if values.dim() == 1:
+        return F.pad(values, (0, missing))
+    return F.pad(values, (0, 0, 0, missing)).unflatten(0, (-1, PANEL)).transpose(1, 2).flatten(1)
 
 
 def quantize_rows(weight: Tensor, work: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -22,12 +22,12 @@ from torch import Tensor
 from engine import memory
 from engine.errors import BadModel
 from engine.families import Architecture, rotary
-from engine.parameters import Matrix, Parameters, build, expected_shapes
+from engine.parameters import Matrix, Parameters, build, expected_shapes, matrix_shapes
 from engine.weights import ModelFiles, cache, check_shapes, load_state
 from engine.weights.files import read_json, sha256, short
 from engine.weights.integrity import check_file, recorded_hashes, weight_files
 
-FORMAT = 1  # raise it when `build` or `quantize` give other numbers than before
+FORMAT = 2  # raise it when `build` or `quantize` give other numbers than before
 FILE = "weights.safetensors"
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,11 @@ def read(path: Path, arch: Architecture, context: int) -> Parameters:
     if digest.hexdigest() != read_json(path.parent / cache.MANIFEST)["files"][FILE]["sha256"]:
         raise BadModel(f"{path.name} does not have its recorded SHA-256.")
     given: dict[str, Matrix | Tensor] = {}
+    shapes = matrix_shapes(arch)
     for field in fields(Parameters):
         if f"{field.name}.weight" in tensors:
-            given[field.name] = Matrix(**{part: tensors[f"{field.name}.{part}"] for part in _MATRIX})
+            parts = {part: tensors[f"{field.name}.{part}"] for part in _MATRIX}
+            given[field.name] = Matrix(shapes[field.name], **parts)
         elif field.name in tensors:
             given[field.name] = tensors[field.name]
     given.setdefault("head", given["embed"])

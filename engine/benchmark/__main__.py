@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -34,11 +35,16 @@ def main(
     repeat: Annotated[int, typer.Option(help="Counted rounds.")] = 5,
     vs: Annotated[str, typer.Option(help=f"Comma-separated peers: {', '.join(PEERS)}; or none, or all.")] = "",
     kv_precision: Annotated[str, typer.Option(help="Our keys and values: auto, fp32, half, int8.")] = "auto",
-    prefill: Annotated[str, typer.Option(help="Our prompts where weights are int8: auto, fp32, int8.")] = "auto",
+    prefill: Annotated[
+        str, typer.Option(help="Our prompts where weights are integers: auto, fp32, int16, int8.")
+    ] = "auto",
     suite: Annotated[
         bool, typer.Option("--suite", help="Every target of the project in one table; all peers.")
     ] = False,
     kernels: Annotated[bool, typer.Option("--kernels", help="Only show what was chosen for prompts here.")] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Only time each operator alone, on one thread.")
+    ] = False,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "table",
 ) -> None:
     """Tokens a second of prefill and decode, medians of interleaved rounds, beside peers on the same token ids."""
@@ -56,6 +62,13 @@ def main(
         show(format, [kernels_sheet(chosen)], [], {"kernels": chosen})
         return
     files = resolve(model)
+    if operators:
+        from engine.benchmark.operators import measure_operators, operators_sheet
+
+        rows = measure_operators(files, repeat, say)
+        about = machine(1, {"": {"versions": {name: version(name) for name in ("torch", "numba")}}}, [])
+        show(format, [operators_sheet(rows)], machine_lines(about), {"machine": about, "operators": rows})
+        return
     arch, window = _window(load_config(files.folder))
     if context > window:
         raise BadRequest(

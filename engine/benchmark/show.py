@@ -70,7 +70,7 @@ def show(format: str, sheets: Sequence[Sheet], lines: Sequence[str], data: dict[
     if format == "json":
         print(json.dumps(data, indent=1))
     elif format == "csv":
-        lists = (data.get(name) for name in ("kernels", "targets", "rows"))
+        lists = (data.get(name) for name in ("kernels", "operators", "targets", "rows"))
         print(as_csv(next((rows for rows in lists if rows), [])), end="")
     elif format == "md":
         print("\n".join([*(as_markdown(sheet) for sheet in sheets), *(f"{line}\n" for line in lines)]), end="")

@@ -50,6 +50,7 @@ def variants(model: str) -> tuple[Variant, ...]:
     rows = [
         Variant("half", "weights alone", half, bounds=HALF),
         Variant("int8 weights", "weights alone", int8, bounds=INT8),
+        Variant("int16 prefill too", "weights and prefill", replace(int8, prefill="int16"), bounds=INT8),
         Variant("int8 prefill too", "weights and prefill", replace(int8, prefill="int8"), bounds=INT8_PREFILL),
         Variant("int8 KV", "weights and KV", replace(int8, kv_precision="int8"), bounds=INT8_KV),
         Variant("int4", "weights alone, embedding and head in int8", int4),

@@ -7,27 +7,44 @@ f32 [C] (int8) or [0].
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
-from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import overload
 
+from engine.kernels import llvm
 from engine.kernels.atoms import bits_of, bytes_of, exp, float_of_bits, narrow, widen
-from engine.kernels.vectors import fma, load, prefetch, splat, store, store_four_totals, total, zeros
+from engine.kernels.inner import inner
+from engine.kernels.vectors import exp as exp_of
+from engine.kernels.vectors import (
+    fma,
+    get,
+    greater,
+    greatest,
+    less,
+    load,
+    over,
+    plus,
+    prefetch,
+    put,
+    splat,
+    store,
+    store_four_totals,
+    total,
+    zeros,
+)
 
 LOWEST = np.float32(-1e30)
 SMALLEST_SCALE = np.float32(1e-12)  # as in `cache.static`
 
 # With 32 vector registers, three heads that share keys and values read them once.
-TOGETHER = 3 if get_host_cpu_features().get("avx512f") else 1
+TOGETHER = 3 if llvm.has("avx512f") else 1
 
 
 # Positions fetched ahead of use: the processor's own read-ahead ends with a page, and a page of 4 KB is 32 positions.
 AHEAD = 32
 
 
-@nb.njit
+@inner()
 def fetch(kept, position):
     """Ask for the cache lines of a position."""
     step = 64 // bytes_of(kept)
@@ -40,7 +57,7 @@ def write(kept, scales, position, row):
     raise TypeError("compiled code only")
 
 
-@overload(write)
+@overload(write, jit_options={"_nrt": False})
 def _write(kept, scales, position, row):
     if kept.dtype == types.int8:
 
@@ -58,13 +75,17 @@ def _write(kept, scales, position, row):
         return int8
 
     def plain(kept, scales, position, row):
-        for d in range(row.shape[0]):
-            kept[position, d] = narrow(row[d], kept)
+        full = row.shape[0] // 16 * 16
+        place = kept[position]
+        for d in range(0, full, 16):
+            put(place, d, get(row, d))
+        for d in range(full, row.shape[0]):
+            place[d] = narrow(row[d], kept)
 
     return plain
 
 
-@nb.njit
+@inner()
 def dots(q, r, keys, scales, first, last, scores, n):
     """scores[n, p] = q[r] . keys[p] for first <= p < last."""
     size = q.shape[1]
@@ -100,7 +121,7 @@ def dots(q, r, keys, scales, first, last, scores, n):
             scores[n, p] *= scales[p]
 
 
-@nb.njit
+@inner()
 def dots_of_three(q, r, keys, scales, first, last, scores, n):
     """`dots` of heads r, r + 1, r + 2 into scores n, n + 1, n + 2; the size of a head is a multiple of 16."""
     size = q.shape[1]
@@ -150,21 +171,30 @@ def dots_of_three(q, r, keys, scales, first, last, scores, n):
         dots(q, r + h, keys, scales, fours, last, scores, n + h)
 
 
-@nb.njit(fastmath=True)
+@inner()
 def soften(scores, n, first, last):
     """scores[n, first:last] become exp(score - maximum); returns the maximum and their sum."""
-    top = LOWEST
-    for p in range(first, last):
+    full = first + (last - first) // 16 * 16
+    tops = splat(LOWEST)
+    for p in range(first, full, 16):
+        tops = greater(load(scores, n, p), tops)
+    top = greatest(tops)
+    for p in range(full, last):
         top = max(top, scores[n, p])
-    sum_ = np.float32(0)
-    for p in range(first, last):
+    sums, level = zeros(), splat(top)
+    for p in range(first, full, 16):
+        weights = exp_of(less(load(scores, n, p), level))
+        store(scores, n, p, weights)
+        sums = plus(sums, weights)
+    sum_ = total(sums)
+    for p in range(full, last):
         weight = exp(scores[n, p] - top)
         scores[n, p] = weight
         sum_ += weight
     return top, sum_
 
 
-@nb.njit
+@inner()
 def _store_row(out, r, j, a, b, c, d):
     store(out, r, j, a)
     store(out, r, j + 16, b)
@@ -172,7 +202,7 @@ def _store_row(out, r, j, a, b, c, d):
     store(out, r, j + 48, d)
 
 
-@nb.njit
+@inner()
 def weigh(scores, n, values, scales, first, last, out, r):
     """out[r, :E] = sum of scores[n, p] * values[p] over first <= p < last; scores are scaled on the way."""
     size = values.shape[1]
@@ -202,7 +232,7 @@ def weigh(scores, n, values, scales, first, last, out, r):
                 out[r, i] += weight * widen(values[p, i])
 
 
-@nb.njit
+@inner()
 def weigh_three(scores, n, values, scales, first, last, out, r):
     """`weigh` of scores n, n + 1, n + 2 into out r, r + 1, r + 2; the size of a head is a multiple of 64."""
     if scales.shape[0] > 0:
@@ -248,7 +278,7 @@ def weigh_three(scores, n, values, scales, first, last, out, r):
         _store_row(out, r + 2, j, c0, c1, c2, c3)
 
 
-@nb.njit
+@inner()
 def attend(q, keys, key_scales, values, value_scales, first, last, scores, parts):
     """Softmax attention of one group's query heads over positions first <= p < last.
 
@@ -269,7 +299,18 @@ def attend(q, keys, key_scales, values, value_scales, first, last, scores, parts
         weigh(scores, r, values, value_scales, first, last, parts, r)
 
 
-@nb.njit(fastmath=True)
+@inner()
+def spread(part, size, h):
+    """h[:E] = a head's sum over its normaliser; part [E + 2] as `attend` leaves it."""
+    full = size // 16 * 16
+    normaliser = splat(part[size + 1])
+    for d in range(0, full, 16):
+        put(h, d, over(get(part, d), normaliser))
+    for d in range(full, size):
+        h[d] = part[d] / part[size + 1]
+
+
+@inner(fastmath=True)
 def combine(parts, b, size, h):
     """Join the threads' shares of sequence b's attention into h [HE]."""
     threads = parts.shape[0]

@@ -46,14 +46,15 @@ def _is_whole(row: object) -> bool:
 
 
 def choose_prefill(asked: str, integer: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS) -> bool:
-    """Whether prompts run by integer products: as `asked` ("int8" or "fp32"), or what is faster here ("auto").
+    """Whether prompts run by integer products: as `asked` ("int8" or "int16", or not: "fp32"), or what is faster here
+    ("auto").
 
     `integer` and `widened` run token ids i64 [N] the two ways; `name` says model, precision and threads;
     `shape` tells models of one name apart; no prompt is longer than `window`.
     """
     if asked != "auto":
         integer(np.zeros(1, np.int64))  # compiled here, not in the first request
-        return asked == "int8"
+        return asked != "fp32"
     key = hashlib.sha256(f"{name} {shape} {window < TOKENS}".encode()).hexdigest()[:16]
     table = read_table()
     if key not in table:

@@ -1,30 +1,30 @@
 """Matrix products of the compiled step and prefill: y = x W^T * scale + bias, for every way weights are stored.
 
-fp32 and half weights multiply fp32 activations. Int8 and int4 weights multiply integers: a token's activations become
-whole numbers of up to 15 bits with one scale a token (`int8.quantize`), small enough that no int32 sum overflows. The
-sums are then exact, whatever the order, the batch or the width of the vectors; what is lost against fp32 activations is
-a rounding of 1 in 11,000 or finer of a token's largest value, beside 1 in 127 were they int8. On AVX2 and AVX-512 VNNI
-such products run 1.7 to 2 times as fast as fp32.
+fp32 and half weights multiply fp32 activations, int8 and int4 weights whole numbers (`kernels.rounding`). In decode a
+token's activations are of up to 15 bits with one scale, small enough that no int32 sum overflows: what is lost against
+fp32 activations is a rounding of 1 in 11,000 or finer of a token's largest value. Prompts may round to 8 bits with a
+scale for each 32 columns. `python -m engine.benchmark --operators` times all of them, `python -m engine.check
+--fidelity` prints what they cost.
 
-Shapes: x f32 [N, K], q i16 [N, K] with qs f32 [N], w [R, K] (int4: bytes [R, K / 2], and sums of
-activations as `int4.quantize_for_int4` leaves them), y f32 [N, R]. A call computes rows first <= i < last
-for all N tokens.
+Shapes: x f32 [N, K], q, qs and sums as `rounding.quantize` leaves them, w [R, K] of one layer as `model.Weights` says,
+y f32 [N, R or wider]. A call computes rows first <= i < last for all N tokens, `first` a multiple of 16; integer
+products go on to the next such.
 """
 
 from __future__ import annotations
 
-import numba as nb
 from numba import types
 from numba.extending import overload
 
 from engine.kernels.atoms import bytes_of, widen
+from engine.kernels.inner import inner
 from engine.kernels.int4 import int4_product
-from engine.kernels.int8 import int8_product
+from engine.kernels.int8 import int8_group_product, int8_product
 from engine.kernels.tiles import AHEAD
 from engine.kernels.vectors import fma, load, prefetch, total, zeros
 
 
-@nb.njit
+@inner()
 def float_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
     """Two rows at a time; a token's sum is one vector in one order, whoever else is in the batch."""
     full = columns // 16 * 16
@@ -100,15 +100,17 @@ def _product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns)
     raise TypeError("compiled code only")
 
 
-@overload(_product)
+@overload(_product, jit_options={"_nrt": False})
 def _pick(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
     kernel = {types.uint8: int4_product, types.int8: int8_product}.get(w.dtype, float_product)
+    if w.dtype == types.int8 and qs.ndim == 2:
+        kernel = int8_group_product
     return lambda w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns: kernel(
         w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns
     )
 
 
-@nb.njit
+@inner()
 def linear(w, scale, minimum, bias, q, qs, sums, x, y, first, last, tokens, columns):
     """y[n, i] for rows first <= i < last and n < tokens; w's type says which of x and q is read."""
     _product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns)

@@ -11,8 +11,9 @@ from engine.cache.static import StaticCache
 from engine.families import Architecture
 from engine.kernels import prefill as chunks
 from engine.kernels import step as steps
-from engine.kernels.model import Cache, Shape, Weights
+from engine.kernels.model import Cache, Shape, Weights, padded
 from engine.kernels.team import team_is_whole
+from engine.memory import array
 from engine.parameters import Parameters
 
 
@@ -21,12 +22,13 @@ def _view(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.view(torch.uint16) if tensor.dtype == torch.float16 else tensor).numpy()
 
 
-def _shape(arch: Architecture) -> Shape:
+def shape_of(arch: Architecture) -> Shape:
     return Shape(
         heads=arch.heads,
         kv_heads=arch.kv_heads,
         head_dim=arch.head_dim,
         feed_forward=arch.feed_forward,
+        vocabulary=arch.vocabulary,
         layer_norm=arch.family.layer_norm,
         gated=arch.family.gated,
         gelu=arch.gelu,
@@ -34,7 +36,8 @@ def _shape(arch: Architecture) -> Shape:
     )
 
 
-def _weights(p: Parameters) -> Weights:
+def weight_views(p: Parameters) -> Weights:
+    """The same memory, as the operators take it."""
     parts: dict[str, torch.Tensor] = {}
     for name in ("qkv", "out", "up", "down"):
         matrix = getattr(p, name)
@@ -48,7 +51,8 @@ def _weights(p: Parameters) -> Weights:
     return Weights(**{name: _view(tensor) for name, tensor in parts.items()})
 
 
-def _cache(cache: StaticCache) -> Cache:
+def cache_views(cache: StaticCache) -> Cache:
+    """The same memory, as the operators take it."""
     none = torch.zeros((*cache.keys.shape[:3], 0))
     scales = (cache.key_scales, cache.value_scales) if cache.keys.dtype == torch.int8 else (none, none)
     return Cache(_view(cache.keys), _view(cache.values), _view(scales[0]), _view(scales[1]))
@@ -70,16 +74,16 @@ class CompiledModel:
         if not team_is_whole(threads):
             raise RuntimeError(f"the {threads} threads of a step do not run at once on this machine")
         self._threads = threads
-        self._shape, self._weights, self._cache = _shape(arch), _weights(params), _cache(cache)
+        self._shape, self._weights, self._cache = shape_of(arch), weight_views(params), cache_views(cache)
         self._integer = params.qkv.weight.dtype in (torch.int8, torch.uint8)
         self._integer_head = params.head.weight.dtype == torch.int8
         context = cache.keys.shape[3]
         self._work = steps.scratch(self._shape, self._weights, threads, batch, context)
-        self._logits = np.empty((batch, arch.vocabulary), np.float32)
+        self._logits = array((batch, padded(arch.vocabulary)))
+        self._vocabulary = arch.vocabulary
         self._chunk = chunk
+        self._context = context
         self._chunk_work: chunks.Scratch | None = None
-        if self._integer:
-            self._chunk_work = chunks.scratch(self._shape, self._weights, threads, chunk, context)
 
     @property
     def chunk(self) -> int:
@@ -88,8 +92,15 @@ class CompiledModel:
 
     @property
     def prefills(self) -> bool:
-        """Whether `prefill` may be called: the weights are integers."""
-        return self._chunk_work is not None
+        """Whether `prefill` may be called, once `round_prompts_to` was: the weights are integers."""
+        return self._integer
+
+    def round_prompts_to(self, bits: int) -> None:
+        """What `prefill` rounds activations to: 8 bits with a scale for each group of 32, or up to 16 with one for each
+        token, as the decode step has them."""
+        self._chunk_work = chunks.scratch(
+            self._shape, self._weights, self._threads, self._chunk, self._context, bits
+        )  # fmt: skip
 
     def __call__(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """One decode step: tokens at positions of slots (all i64 [B]) into logits f32 [B, V], valid until the next
@@ -102,7 +113,7 @@ class CompiledModel:
                 self._step(tokens[b : b + 1], positions[b : b + 1], slots[b : b + 1], self._logits[b : b + 1])
         else:
             self._step(tokens, positions, slots, self._logits[: len(tokens)])
-        return self._logits[: len(tokens)]
+        return self._logits[: len(tokens), : self._vocabulary]
 
     def prefill(self, tokens: np.ndarray, start: int, slot: int, layers: int) -> np.ndarray:
         """Run tokens i64 [N], at most the chunk, at positions start, ... of a slot through `layers` layers; gives the
@@ -119,7 +130,7 @@ class CompiledModel:
         numba.set_num_threads(self._threads)
         logits = self._logits[: len(residual)]
         steps.head(self._threads, residual, self._shape, self._weights, self._work, self._integer_head, logits)
-        return logits
+        return logits[:, : self._vocabulary]
 
     def _step(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray, logits: np.ndarray) -> None:
         numba.set_num_threads(self._threads)

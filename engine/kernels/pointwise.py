@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+from numba import types
+from numba.extending import overload
 
+from engine.kernels import vectors as v
 from engine.kernels.atoms import exp, widen
+from engine.kernels.inner import inner
 
 
-@nb.njit(fastmath=True)
+def _look_up(table, scale, token, x):
+    raise TypeError("compiled code only")
+
+
+@overload(_look_up, jit_options={"_nrt": False})
+def _look_up_stored(table, scale, token, x):
+    if table.dtype == types.int8:  # in panels
+
+        def packed(table, scale, token, x):
+            panel, row = token // 16, token % 16
+            for i in range(x.shape[0]):
+                x[i] = np.float32(table[panel, i // 4 * 64 + row * 4 + i % 4]) * scale[token]
+
+        return packed
+
+    def plain(table, scale, token, x):
+        for i in range(x.shape[0]):
+            x[i] = widen(table[token, i])
+
+    return plain
+
+
+@inner(fastmath=True)
 def embed(token, position, w, x):
     """x f32 [D] = the token's embedding, and its position's where positions are learned."""
-    scale = w.embed_scale[token]
-    for i in range(x.shape[0]):
-        x[i] = widen(w.embed[token, i]) * scale
+    _look_up(w.embed, w.embed_scale, token, x)
     if w.positions.shape[0] > 0:
         for i in range(x.shape[0]):
             x[i] += w.positions[position, i]
 
 
-@nb.njit(fastmath=True)
+@inner(fastmath=True)
 def norm(x, gain, bias, layer_norm, eps, y):
     """RMSNorm (Zhang & Sennrich 2019), or LayerNorm where `layer_norm`."""
     n = gain.shape[0]
@@ -39,7 +62,7 @@ def norm(x, gain, bias, layer_norm, eps, y):
             y[i] += bias[i]
 
 
-@nb.njit(fastmath=True)
+@inner()
 def rotate(x, gain, eps, cos, sin, factor, y):
     """Rotary position embedding of one head (Su et al. 2021), halves paired; normed first where `gain` is there."""
     n = x.shape[0]
@@ -47,27 +70,61 @@ def rotate(x, gain, eps, cos, sin, factor, y):
     if gain.shape[0] > 0:
         norm(x, gain, gain[:0], False, eps, y)
     else:
-        for i in range(n):
-            y[i] = x[i]
-    for i in range(half):
-        a = y[i]
-        b = y[half + i]
-        y[i] = (a * cos[i] - b * sin[i]) * factor
-        y[half + i] = (b * cos[i] + a * sin[i]) * factor
+        copy(x, y)
+    full = half // 16 * 16
+    scale = v.splat(factor)
+    for i in range(0, full, 16):
+        a, b, c, s = v.get(y, i), v.get(y, half + i), v.get(cos, i), v.get(sin, i)
+        v.put(y, i, v.times(v.less(v.times(a, c), v.times(b, s)), scale))
+        v.put(y, half + i, v.times(v.fma(b, c, v.times(a, s)), scale))
+    for i in range(full, half):
+        a_, b_ = y[i], y[half + i]
+        y[i] = (a_ * cos[i] - b_ * sin[i]) * factor
+        y[half + i] = (b_ * cos[i] + a_ * sin[i]) * factor
 
 
-@nb.njit(fastmath=True)
-def activate(up, gated, gelu, first, last, feed_forward, f):
-    """f = act(up), or act(gate) * up with the gate's rows first (SwiGLU, Shazeer 2020)."""
-    # tanh-GELU is x * sigmoid(1.5957691 (x + 0.044715 x^3)), so both activations are x times a sigmoid. Two loops,
-    # for a loop with a choice inside is not vectorised.
+@inner(fastmath=True)
+def _activation(x, gelu):
+    # tanh-GELU is x * sigmoid(1.5957691 (x + 0.044715 x^3)), so both activations are x times a sigmoid.
     if gelu:
-        for i in range(first, last):
-            x = up[i]
-            f[i] = x / (np.float32(1) + exp(np.float32(-1.5957691216) * (x + np.float32(0.044715) * x * x * x)))
-    else:
-        for i in range(first, last):
-            f[i] = up[i] / (np.float32(1) + exp(-up[i]))
-    if gated:
-        for i in range(first, last):
+        return x / (np.float32(1) + exp(np.float32(-1.5957691216) * (x + np.float32(0.044715) * x * x * x)))
+    return x / (np.float32(1) + exp(-x))
+
+
+@inner()
+def activate(up, gated, gelu, feed_forward, f):
+    """f [F] = act(up), or act(gate) * up with the gate's rows first (SwiGLU, Shazeer 2020)."""
+    full = feed_forward // 16 * 16
+    one, sign = v.splat(np.float32(1)), v.splat(np.float32(-1))
+    cubic, slope = v.splat(np.float32(0.044715)), v.splat(np.float32(-1.5957691216))
+    for i in range(0, full, 16):
+        x = v.get(up, i)
+        power = v.times(slope, v.fma(v.times(v.times(x, x), x), cubic, x)) if gelu else v.times(x, sign)
+        y = v.over(x, v.plus(one, v.exp(power)))
+        if gated:
+            y = v.times(y, v.get(up, feed_forward + i))
+        v.put(f, i, y)
+    for i in range(full, feed_forward):
+        f[i] = _activation(up[i], gelu)
+        if gated:
             f[i] *= up[feed_forward + i]
+
+
+@inner()
+def copy(x, y):
+    """y[:n] = x [n]."""
+    full = x.shape[0] // 16 * 16
+    for i in range(0, full, 16):
+        v.put(y, i, v.get(x, i))
+    for i in range(full, x.shape[0]):
+        y[i] = x[i]
+
+
+@inner()
+def add(x, y):
+    """x [D] += y [D or wider]."""
+    full = x.shape[0] // 16 * 16
+    for i in range(0, full, 16):
+        v.put(x, i, v.plus(v.get(x, i), v.get(y, i)))
+    for i in range(full, x.shape[0]):
+        x[i] += y[i]

@@ -15,12 +15,14 @@ import numba as nb
 import numpy as np
 
 from engine.kernels.atoms import atomic_add, barrier
-from engine.kernels.attention import attend, write
-from engine.kernels.int8 import quantize
+from engine.kernels.attention import attend, spread, write
+from engine.kernels.inner import inner
 from engine.kernels.linear import linear
-from engine.kernels.model import Shape, Weights
-from engine.kernels.pointwise import activate, embed, norm, rotate
+from engine.kernels.model import Shape, Weights, padded, qkv_rows, up_rows
+from engine.kernels.pointwise import activate, add, copy, embed, norm, rotate
+from engine.kernels.rounding import BYTE, quantize
 from engine.kernels.tiles import BLOCK
+from engine.memory import array
 
 PHASES = 9  # meetings of a layer: each has its own ticket counter
 
@@ -32,9 +34,9 @@ class Scratch(NamedTuple):
     qkv: np.ndarray  # f32 [N, (H + 2G)E]
     o: np.ndarray  # f32 [N, D]
     up: np.ndarray  # f32 [N, 2F or F]
-    hq: np.ndarray  # i16 [N, max(D, HE, F)] what goes into a matrix, in whole numbers
-    hs: np.ndarray  # f32 [N] their scale
-    sums: np.ndarray  # f32 [N, max(D, HE, F) / 8 + 48] their sums by groups (int4), else [N, 0]
+    hq: np.ndarray  # i16 or `rounding.BYTE` [N, max(D, HE, F)] what goes into a matrix, in whole numbers
+    hs: np.ndarray  # f32 [N] their scale, or f32 [N, max(D, HE, F) / 32] those of groups of 32
+    sums: np.ndarray  # i32 [N, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
     h: np.ndarray  # f32 [T, 1, max(D, HE, F)]
     row: np.ndarray  # f32 [T, E]
     scores: np.ndarray  # f32 [T, H / G, C]
@@ -43,33 +45,30 @@ class Scratch(NamedTuple):
     tickets: np.ndarray  # i64 [(L + 1) * PHASES]
 
 
-def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: int) -> Scratch:
-    """Work space for chunks of up to `tokens` tokens in sequences of up to `context`."""
+def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: int, bits: int) -> Scratch:
+    """Work space for chunks of up to `tokens` tokens in sequences of up to `context`; activations are rounded to 8
+    `bits` by groups, or to up to 16."""
     hidden = weights.norm.shape[0]
-    widest = max(hidden, shape.heads * shape.head_dim, shape.feed_forward)
-    groups = widest // 8 + 48 if weights.qkv.dtype == np.uint8 else 0
-
-    def zeros(*size: int) -> np.ndarray:
-        return np.zeros(size, np.float32)
+    widest = padded(max(hidden, shape.heads * shape.head_dim, shape.feed_forward))
 
     return Scratch(
-        x=zeros(tokens, hidden),
-        qkv=zeros(tokens, weights.qkv.shape[1]),
-        o=zeros(tokens, hidden),
-        up=zeros(tokens, weights.up.shape[1]),
-        hq=np.zeros((tokens, widest), np.int16),
-        hs=zeros(tokens),
-        sums=zeros(tokens, groups),
-        h=zeros(threads, 1, widest),
-        row=zeros(threads, shape.head_dim),
-        scores=zeros(threads, shape.heads // shape.kv_heads, context),
-        parts=zeros(threads, shape.heads // shape.kv_heads, shape.head_dim + 2),
-        counter=np.zeros(1, np.int64),
-        tickets=np.zeros((weights.qkv.shape[0] + 1) * PHASES, np.int64),
+        x=array((tokens, hidden)),
+        qkv=array((tokens, padded(qkv_rows(shape)))),
+        o=array((tokens, padded(hidden))),
+        up=array((tokens, padded(up_rows(shape)))),
+        hq=array((tokens, widest), BYTE if bits == 8 else np.int16),
+        hs=array((tokens, -(-widest // 32)) if bits == 8 else (tokens,)),
+        sums=array((tokens, 2 + widest // 32), np.int32),
+        h=array((threads, 1, widest)),
+        row=array((threads, shape.head_dim)),
+        scores=array((threads, shape.heads // shape.kv_heads, context)),
+        parts=array((threads, shape.heads // shape.kv_heads, shape.head_dim + 2)),
+        counter=array((1,), np.int64),
+        tickets=array(((weights.qkv.shape[0] + 1) * PHASES,), np.int64),
     )
 
 
-@nb.njit
+@inner()
 def _product(ticket, w, scale, minimum, bias, s, y, rows, tokens, columns):
     """All rows of a matrix, a block a ticket."""
     while True:
@@ -79,7 +78,7 @@ def _product(ticket, w, scale, minimum, bias, s, y, rows, tokens, columns):
         linear(w, scale, minimum, bias, s.hq, s.hs, s.sums, s.x, y, first, min(first + BLOCK, rows), tokens, columns)
 
 
-@nb.njit
+@inner()
 def _rotate_and_keep(n, start, slot, layer, shape, w, cache, s, row):
     """Token n's queries are rotated in place; its keys and values go to the cache."""
     heads, groups, size = shape.heads, shape.kv_heads, shape.head_dim
@@ -90,8 +89,7 @@ def _rotate_and_keep(n, start, slot, layer, shape, w, cache, s, row):
     qkv = s.qkv[n]
     for r in range(heads):
         rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, row)
-        for d in range(size):
-            qkv[r * size + d] = row[d]
+        copy(row, qkv[r * size :])
     for g in range(groups):
         at = (heads + g) * size
         rotate(qkv[at : at + size], w.k_norm[layer], shape.eps, cos, sin, np.float32(1), row)
@@ -100,7 +98,7 @@ def _rotate_and_keep(n, start, slot, layer, shape, w, cache, s, row):
         write(cache.values[layer, slot, g], cache.value_scales[layer, slot, g], position, qkv[at : at + size])
 
 
-@nb.njit
+@inner()
 def _attend(n, start, slot, layer, shape, cache, s, scores, parts, h):
     """Causal attention of token n into h[0, :HE]."""
     size, per_group = shape.head_dim, shape.heads // shape.kv_heads
@@ -110,12 +108,10 @@ def _attend(n, start, slot, layer, shape, cache, s, scores, parts, h):
                cache.values[layer, slot, g], cache.value_scales[layer, slot, g], 0, start + n + 1,
                scores, parts)  # fmt: skip
         for r in range(per_group):
-            at = (g * per_group + r) * size
-            for d in range(size):
-                h[0, at + d] = parts[r, d] / parts[r, size + 1]
+            spread(parts[r], size, h[0, (g * per_group + r) * size :])
 
 
-@nb.njit
+@inner()
 def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
     """Thread t's share of a chunk."""
     count = tokens.shape[0]
@@ -135,8 +131,7 @@ def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
             if layer == 0:
                 embed(tokens[n], start + n, w, x)
             else:
-                for i in range(hidden):
-                    x[i] += s.o[n, i]
+                add(x, s.o[n])
             if not last_layer:
                 norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, :hidden])
                 quantize(h, 0, hidden, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
@@ -146,7 +141,7 @@ def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
         barrier(s.counter, arrivals)
 
         _product(ticket + 1, w.qkv[layer], w.qkv_scale[layer], w.qkv_minimum[layer], w.qkv_bias[layer], s, s.qkv,
-                 w.qkv.shape[1], count, hidden)  # fmt: skip
+                 qkv_rows(shape), count, hidden)  # fmt: skip
         arrivals += threads
         barrier(s.counter, arrivals)
 
@@ -177,15 +172,14 @@ def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
             if n >= count:
                 break
             x = s.x[n]
-            for i in range(hidden):
-                x[i] += s.o[n, i]
+            add(x, s.o[n])
             norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, :hidden])
             quantize(h, 0, hidden, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
         arrivals += threads
         barrier(s.counter, arrivals)
 
         _product(ticket + 6, w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer], s, s.up,
-                 w.up.shape[1], count, hidden)  # fmt: skip
+                 up_rows(shape), count, hidden)  # fmt: skip
         arrivals += threads
         barrier(s.counter, arrivals)
 
@@ -193,7 +187,7 @@ def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
             n = atomic_add(s.tickets, ticket + 7, 1)
             if n >= count:
                 break
-            activate(s.up[n], shape.gated, shape.gelu, 0, feed, feed, h[0])
+            activate(s.up[n], shape.gated, shape.gelu, feed, h[0])
             quantize(h, 0, feed, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
         arrivals += threads
         barrier(s.counter, arrivals)

@@ -19,10 +19,12 @@ import numpy as np
 
 from engine.kernels.atoms import barrier
 from engine.kernels.attention import attend, combine, write
-from engine.kernels.int8 import quantize
+from engine.kernels.inner import inner
 from engine.kernels.linear import linear
-from engine.kernels.model import Shape, Weights
-from engine.kernels.pointwise import activate, embed, norm, rotate
+from engine.kernels.model import Shape, Weights, padded, qkv_rows, up_rows
+from engine.kernels.pointwise import activate, add, embed, norm, rotate
+from engine.kernels.rounding import quantize
+from engine.memory import array
 
 
 class Scratch(NamedTuple):
@@ -32,8 +34,7 @@ class Scratch(NamedTuple):
     h: np.ndarray  # f32 [T, B, max(D, HE, F)] what goes into a matrix
     hq: np.ndarray  # i16 [T, B, max(D, HE, F)] the same in whole numbers, where weights are integers
     hs: np.ndarray  # f32 [T, B] their scale
-    sums: np.ndarray  # f32 [T, B, max(D, HE, F) / 8 + 48] their sums by groups, where weights are int4, else [T, B, 0]
-    no_sums: np.ndarray  # f32 [B, 0] for the head, which is never int4
+    sums: np.ndarray  # i32 [T, B, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
     q: np.ndarray  # f32 [T, HE]
     row: np.ndarray  # f32 [T, E]
     scores: np.ndarray  # f32 [T, H / G, C]
@@ -48,37 +49,32 @@ def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: i
     """Work space for steps of up to `batch` tokens in sequences of up to `context` tokens."""
     hidden = weights.norm.shape[0]
     attended = shape.heads * shape.head_dim
-    widest = max(hidden, attended, shape.feed_forward)
-    groups = widest // 8 + 48 if weights.qkv.dtype == np.uint8 else 0
-
-    def zeros(*size: int) -> np.ndarray:
-        return np.zeros(size, np.float32)
+    widest = padded(max(hidden, attended, shape.feed_forward))
 
     return Scratch(
-        x=zeros(threads, batch, hidden),
-        h=zeros(threads, batch, widest),
-        hq=np.zeros((threads, batch, widest), np.int16),
-        hs=zeros(threads, batch),
-        sums=zeros(threads, batch, groups),
-        no_sums=zeros(batch, 0),
-        q=zeros(threads, attended),
-        row=zeros(threads, shape.head_dim),
-        scores=zeros(threads, shape.heads // shape.kv_heads, context),
-        qkv=zeros(batch, weights.qkv.shape[1]),
-        parts=zeros(threads, batch, shape.heads, shape.head_dim + 2),
-        o=zeros(batch, hidden),
-        up=zeros(batch, weights.up.shape[1]),
-        counter=np.zeros(1, np.int64),
+        x=array((threads, batch, hidden)),
+        h=array((threads, batch, widest)),
+        hq=array((threads, batch, widest), np.int16),
+        hs=array((threads, batch)),
+        sums=array((threads, batch, 2 + widest // 32), np.int32),
+        q=array((threads, attended)),
+        row=array((threads, shape.head_dim)),
+        scores=array((threads, shape.heads // shape.kv_heads, context)),
+        qkv=array((batch, padded(qkv_rows(shape)))),
+        parts=array((threads, batch, shape.heads, shape.head_dim + 2)),
+        o=array((batch, padded(hidden))),
+        up=array((batch, padded(up_rows(shape)))),
+        counter=array((1,), np.int64),
     )
 
 
-@nb.njit
+@inner()
 def share(rows, t, threads):
-    """Where thread t's rows begin: a multiple of 4, as the products take them."""
-    return rows if t == threads else rows * t // threads // 4 * 4
+    """Where thread t's rows begin: a multiple of 16, as the products take them."""
+    return rows if t == threads else rows * t // threads // 16 * 16
 
 
-@nb.njit
+@inner()
 def _ready(h, hq, hs, sums, batch, columns, integer):
     """Round what goes into a matrix of integers."""
     if integer:
@@ -86,7 +82,7 @@ def _ready(h, hq, hs, sums, batch, columns, integer):
             quantize(h, b, columns, hq, hs, sums)
 
 
-@nb.njit
+@inner()
 def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
     """Thread t's part of the context for every token; the last thread, which reads the newest position, writes it:
     no barrier between."""
@@ -117,30 +113,30 @@ def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
                    first, last, s.scores[t], s.parts[t, b, g * per_group : (g + 1) * per_group])  # fmt: skip
 
 
-@nb.njit
+@inner()
 def _logits(t, threads, x, rows, shape, w, s, integer_head, logits):
     """Thread t's part of the vocabulary for the first rows of x [B, D]."""
-    hidden, vocabulary = w.norm.shape[0], w.head.shape[0]
+    hidden, vocabulary = w.norm.shape[0], shape.vocabulary
     h, hq, hs = s.h[t], s.hq[t], s.hs[t]
     for b in range(rows):
         norm(x[b], w.norm, w.norm_bias, shape.layer_norm, shape.eps, h[b])
-    _ready(h, hq, hs, s.no_sums, rows, hidden, integer_head)
-    linear(w.head, w.head_scale, w.qkv_minimum[0, :0], w.norm_bias[:0], hq, hs, s.no_sums, h, logits,
+    _ready(h, hq, hs, s.sums[t], rows, hidden, integer_head)
+    linear(w.head, w.head_scale, w.qkv_minimum[0, :0], w.norm_bias[:0], hq, hs, s.sums[t], h, logits,
            share(vocabulary, t, threads), share(vocabulary, t + 1, threads), rows, hidden)  # fmt: skip
 
 
-@nb.njit
+@inner()
 def _walk(t, threads, tokens, positions, slots, shape, w, cache, s, integer, integer_head, logits):
     """Thread t's share of a step."""
     batch = tokens.shape[0]
     attended = shape.heads * shape.head_dim
     hidden = w.norm.shape[0]
     feed = shape.feed_forward
-    q_rows = w.qkv.shape[1]
+    q_rows, u_rows = qkv_rows(shape), up_rows(shape)
     x, h, hq, hs, sums = s.x[t], s.h[t], s.hq[t], s.hs[t], s.sums[t]
     q_first, q_last = share(q_rows, t, threads), share(q_rows, t + 1, threads)
     d_first, d_last = share(hidden, t, threads), share(hidden, t + 1, threads)
-    f_first, f_last = share(feed, t, threads), share(feed, t + 1, threads)
+    u_first, u_last = share(u_rows, t, threads), share(u_rows, t + 1, threads)
     arrivals = 0
 
     for b in range(batch):
@@ -168,35 +164,30 @@ def _walk(t, threads, tokens, positions, slots, shape, w, cache, s, integer, int
         barrier(s.counter, arrivals)
 
         for b in range(batch):
-            for i in range(hidden):
-                x[b, i] += s.o[b, i]
+            add(x[b], s.o[b])
             norm(x[b], w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[b])
         _ready(h, hq, hs, sums, batch, hidden, integer)
         linear(w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer], hq, hs, sums, h, s.up,
-               f_first, f_last, batch, hidden)  # fmt: skip
-        if shape.gated:
-            linear(w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer], hq, hs, sums, h, s.up,
-                   feed + f_first, feed + f_last, batch, hidden)  # fmt: skip
+               u_first, u_last, batch, hidden)  # fmt: skip
         arrivals += threads
         barrier(s.counter, arrivals)
 
         for b in range(batch):
-            activate(s.up[b], shape.gated, shape.gelu, 0, feed, feed, h[b])
+            activate(s.up[b], shape.gated, shape.gelu, feed, h[b])
         _ready(h, hq, hs, sums, batch, feed, integer)
         linear(w.down[layer], w.down_scale[layer], w.down_minimum[layer], w.down_bias[layer], hq, hs, sums, h, s.o,
                d_first, d_last, batch, feed)  # fmt: skip
         arrivals += threads
         barrier(s.counter, arrivals)
         for b in range(batch):
-            for i in range(hidden):
-                x[b, i] += s.o[b, i]
+            add(x[b], s.o[b])
 
     _logits(t, threads, x, batch, shape, w, s, integer_head, logits)
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
 def step(threads, tokens, positions, slots, shape, weights, cache, work, integer, integer_head, logits):
-    """Run tokens i64 [B] at positions i64 [B] of cache slots i64 [B]; write logits f32 [B, V].
+    """Run tokens i64 [B] at positions i64 [B] of cache slots i64 [B]; write logits f32 [B, V or wider].
 
     The cache gains the new positions. `threads` must be the number of threads that `prange` really gets:
     `team_is_whole` checks it once, because a missing thread would leave the rest waiting. `integer` and `integer_head`
@@ -209,6 +200,6 @@ def step(threads, tokens, positions, slots, shape, weights, cache, work, integer
 
 @nb.njit(parallel=True, nogil=True, cache=True)
 def head(threads, x, shape, weights, work, integer_head, logits):
-    """Logits f32 [R, V] of residual streams x f32 [R, D] after all layers, not normed; R at most the scratch's B."""
+    """Logits f32 [R, V or wider] of residual streams x f32 [R, D] after all layers, not normed; R at most B."""
     for t in nb.prange(threads):
         _logits(t, threads, x, x.shape[0], shape, weights, work, integer_head, logits)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from engine.decoder import Segment
+from engine.quantize import quantize_groups, quantize_rows
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, logits, make_decoder, random_tokens, transformers_model
 from tests.tiny import FAMILIES
@@ -112,19 +114,22 @@ def test_llama_variants(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert worst([logits(make_decoder(tmp_path), text)], [expected_logits(tmp_path, text)]) <= BOUND
 
 
+def in_int8(weight: Tensor) -> Tensor:
+    """What int8 makes of a matrix fp32 [rows, columns]."""
+    whole, scale = quantize_rows(weight)
+    return whole * scale[:, None]
+
+
 def test_int4_computes_with_its_widened_weights(models: Models) -> None:
     folder, text = models("llama"), TEXTS[2]
     stored, plain = make_decoder(folder, "int4"), make_decoder(folder)
-    for name in ("embed", "head"):
-        matrix = getattr(stored.params, name)
-        getattr(plain.params, name).weight.copy_(matrix.weight.float() * matrix.scale[..., None])
+    assert plain.params.head is plain.params.embed
+    plain.params.embed.weight.copy_(in_int8(plain.params.embed.weight))
     for name in ("qkv", "out", "up", "down"):
-        matrix, full = getattr(stored.params, name), getattr(plain.params, name).weight
-        for i in range(full.shape[0]):
-            one = matrix.layer(i)
-            low, high = (one.weight & 15).view(*one.scale.shape, 16), (one.weight >> 4).view(*one.scale.shape, 16)
-            values = torch.cat([low, high], -1) * one.scale.float()[..., None] + one.minimum.float()[..., None]
-            full[i] = values.flatten(1)
+        for one in getattr(plain.params, name).weight:
+            packed, scale, minimum = quantize_groups(one)
+            low, high = (packed & 15).view(*scale.shape, 16), (packed >> 4).view(*scale.shape, 16)
+            one.copy_((torch.cat([low, high], -1) * scale.float()[..., None] + minimum.float()[..., None]).flatten(1))
     assert worst([logits(stored, text)], [logits(plain, text)]) <= BOUND
     assert worst([logits(stored, text)], [expected_logits(folder, text)]) > 0.01
 
@@ -158,9 +163,12 @@ def test_stored_precisions_compute_with_the_rounded_weights(models: Models, prec
     """Half and int8 equal fp32 run on their own rounded weights; they differ, a little, from the originals."""
     folder, text = models("llama"), TEXTS[2]
     stored, plain = make_decoder(folder, precision), make_decoder(folder)
-    for name in ("embed", "qkv", "out", "up", "down", "head"):
-        matrix = getattr(stored.params, name)
-        getattr(plain.params, name).weight.copy_(matrix.weight.float() * matrix.scale[..., None])
+    rounded = in_int8 if precision == "int8" else Tensor.half
+    assert plain.params.head is plain.params.embed
+    plain.params.embed.weight.copy_(rounded(plain.params.embed.weight))
+    for name in ("qkv", "out", "up", "down"):
+        for one in getattr(plain.params, name).weight:
+            one.copy_(rounded(one))
     found = logits(stored, text)
     assert worst([found], [logits(plain, text)]) <= BOUND
     assert 0 < worst([found], [expected_logits(folder, text)]) <= bound

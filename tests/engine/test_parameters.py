@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from engine.errors import BadModel, BadRequest
 from engine.families import describe
 from engine.parameters import Parameters, build
-from engine.quantize import GROUP, widen_groups
+from engine.quantize import GROUP, PANEL
 from engine.weights import load_config, load_state
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, logits, make_decoder, opened, random_tokens
@@ -45,9 +45,9 @@ def test_int4_keeps_the_matrices_in_groups_and_the_embedding_in_rows(models: Mod
     for name in ("qkv", "out", "up", "down"):
         matrix, full = getattr(params, name), getattr(wide, name).weight
         assert matrix.weight.dtype == torch.uint8
-        assert matrix.scale.shape == matrix.minimum.shape == (*full.shape[:2], full.shape[2] // GROUP)
-        one = matrix.layer(1)
-        found = widen_groups(one.weight, one.scale, one.minimum, torch.empty_like(full[1]))
+        groups = (full.shape[0], full.shape[1] // PANEL, full.shape[2] // GROUP * PANEL)
+        assert matrix.scale.shape == matrix.minimum.shape == groups
+        found = matrix.layer(1).widen(torch.empty_like(full[1]))
         assert (found - full[1]).abs().max() <= 0.51 * matrix.scale.max()
     assert params.embed.weight.dtype == params.head.weight.dtype == torch.int8
 
@@ -67,15 +67,16 @@ def test_weights_are_stored_in_the_precision_asked_for(models: Models, precision
     for name in ("embed", "qkv", "out", "up", "down", "head"):
         assert getattr(params, name).weight.dtype == dtype, name
     gate, up = (state[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up"))
-    stored = params.up.weight[1].float() * params.up.scale[1][:, None]
-    bound = {"fp32": 0.0, "half": 1e-3, "int8": float(params.up.scale.max()) * 0.51}[precision]
+    stored = params.up.layer(1).widen(torch.empty(params.up.shape))
+    step = float(params.up.scale.max()) if precision == "int8" else 0
+    bound = {"fp32": 0.0, "half": 1e-3, "int8": 0.51 * step}[precision]
     assert (stored - torch.cat([gate, up])).abs().max() <= bound  # the gate first
 
 
 def test_a_tied_head_is_the_embedding_itself_and_counted_once(models: Models) -> None:
     tied, apart = parameters(models("llama"), "fp32"), parameters(models("llama", tied=False), "fp32")
     assert tied.head is tied.embed
-    assert apart.nbytes() - tied.nbytes() == 4 * 384 * (64 + 1)  # a head and its scales
+    assert apart.nbytes() - tied.nbytes() == 4 * 384 * 64
 
 
 def test_a_weight_beyond_halfs_range_is_refused(models: Models) -> None:
@@ -157,7 +158,5 @@ def test_every_field_is_counted(models: Models, precision: str) -> None:
     held = {tensor.data_ptr() for tensor in params.tensors() if tensor.numel()}
     for field in dataclasses.fields(params):
         value = getattr(params, field.name)
-        for tensor in [value] if isinstance(value, torch.Tensor) else [
-            value.weight, value.scale, value.minimum, value.bias
-        ]:  # fmt: skip
+        for tensor in (value,) if isinstance(value, torch.Tensor) else value.tensors():
             assert not tensor.numel() or tensor.data_ptr() in held, field.name

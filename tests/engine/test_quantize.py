@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BadModel
-from engine.quantize import GROUP, quantize_groups, quantize_rows, widen_groups
+from engine.quantize import GROUP, in_panels, lying, panels, quantize_groups, quantize_rows, widen_groups
 
 
 @settings(max_examples=50, deadline=None)
@@ -93,3 +93,33 @@ def test_a_weight_beyond_int4s_range_is_refused() -> None:
     weight[0, 3] = -70_000.0
     with pytest.raises(BadModel, match="too large for int4: load this model in fp32 or int8"):
         quantize_groups(weight)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 70))
+def test_panels_hold_every_byte_once_and_zeros_beside_them(rows: int, columns: int) -> None:
+    weight = torch.randint(-128, 128, (rows, columns), dtype=torch.int8, generator=torch.Generator().manual_seed(rows))
+    packed = panels(weight)
+    assert packed.shape == (-(-rows // 16), -(-columns // 4) * 64)
+    whole = lying(packed).flatten(2).flatten(0, 1)
+    assert torch.equal(whole[:rows, :columns], weight)
+    assert not whole[rows:].any()
+    assert not whole[:, columns:].any()
+
+
+def test_a_panel_is_sixteen_rows_side_by_side_by_fours() -> None:
+    weight = torch.arange(16)[:, None] * 8 + torch.arange(8)  # row * 8 + column
+    packed = panels(weight.to(torch.int8))
+    assert packed[0, :8].tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert packed[0, 64:68].tolist() == [4, 5, 6, 7]
+
+
+def test_what_belongs_to_rows_lies_as_they_do() -> None:
+    scales = torch.arange(20.0)
+    assert in_panels(scales).tolist() == [*range(20), *[0] * 12]
+    groups = scales[:, None] * 10 + torch.arange(2)
+    found = in_panels(groups)
+    assert found.shape == (2, 32)
+    assert found[0, 16:20].tolist() == [1, 11, 21, 31]  # the second group of rows 0, 1, 2, 3
+    assert found[1, 3] == 190
+    assert not found[1, 4:16].any()

@@ -51,7 +51,9 @@ def entries(tmp_path: Path) -> list[Path]:
 def assert_equal(found: Parameters, expected: Parameters) -> None:
     for field in fields(Parameters):
         a, b = getattr(found, field.name), getattr(expected, field.name)
-        for x, y in zip(*(vars(m).values() if isinstance(m, Matrix) else [m] for m in (a, b)), strict=True):
+        if isinstance(a, Matrix):
+            assert a.shape == b.shape, field.name
+        for x, y in zip(*(m.tensors() if isinstance(m, Matrix) else (m,) for m in (a, b)), strict=True):
             assert x.dtype == y.dtype and torch.equal(x, y), field.name
     assert (found.head is found.embed) == (expected.head is expected.embed)
     assert (found.count(), found.nbytes()) == (expected.count(), expected.nbytes())

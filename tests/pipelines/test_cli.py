@@ -109,7 +109,7 @@ def test_text_comes_from_a_file_or_a_pipe(
         (["generate", "x", "--max-tokens", "99999"], "window"),
         (["classify", "x", "--precision", "int3"], "int3"),
         (["classify", "x", "--kv-precision", "int4"], "auto, fp32, half, int8"),
-        (["classify", "x", "--prefill", "half"], "auto, fp32, int8"),
+        (["classify", "x", "--prefill", "half"], "auto, fp32, int16, int8"),
         (["classify", "x", "--prefix-cache-mb", "-1"], "prefix_cache_mb"),
         (["classify", "x", "--file", "y"], "twice"),
         (["classify", "--file", "/no/such/file"], "No such file"),

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cache.static import StaticCache, quantize_heads, storage
+from engine.cache.static import SMALLEST_SCALE, StaticCache, quantize_heads, storage
 
 PRECISIONS = ("fp32", "half", "int8")
 
@@ -92,7 +92,7 @@ def test_int8_is_off_by_half_a_step_of_its_own_head_at_most(size: int, width: in
     x = torch.randn(3, 2, width, generator=torch.Generator().manual_seed(seed)) * 2.0**size
     rounded, scale = quantize_heads(x)
     assert torch.equal(rounded, rounded.round())
-    assert (rounded.abs().amax(-1) == 127).all()
+    assert (rounded.abs().amax(-1) == 127)[scale > SMALLEST_SCALE].all()
     assert ((rounded * scale[..., None] - x).abs() <= scale[..., None] * 0.5001).all()
 
 

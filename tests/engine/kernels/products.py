@@ -8,8 +8,8 @@ import numba as nb
 import numpy as np
 import torch
 
-from engine.kernels import int8, linear
-from engine.quantize import quantize_groups, quantize_rows, widen_groups
+from engine.kernels import linear, quads, rounding
+from engine.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
 NO_MINIMUM = np.zeros((0, 0), np.float32)
@@ -39,16 +39,27 @@ def stored(way: str, rows: int, columns: int, seed: int = 0) -> Stored:
         return Stored(bits, np.ones(rows, np.float32), NO_MINIMUM, half.double().numpy())
     if way == "int8":
         whole, scale = quantize_rows(weight)
-        numbers = (whole.double() * scale.double()[:, None]).numpy()
-        return Stored(whole.to(torch.int8).numpy(), scale.numpy(), NO_MINIMUM, numbers)
+        return in_int8(whole.to(torch.int8).numpy(), scale.numpy())
     packed, scale, minimum = quantize_groups(weight)
     numbers = widen_groups(packed, scale, minimum, torch.empty(rows, columns, dtype=torch.float64)).numpy()
-    return Stored(packed.numpy(), scale.view(torch.uint16).numpy(), minimum.view(torch.uint16).numpy(), numbers)
+    scales, minima = (in_panels(part).view(torch.uint16).numpy() for part in (scale, minimum))
+    return Stored(panels(packed).numpy(), scales, minima, numbers)
+
+
+def in_int8(whole: np.ndarray, scale: np.ndarray) -> Stored:
+    """Whole numbers [rows, columns] with the scales of their rows."""
+    packed, scales = panels(torch.from_numpy(whole)).numpy(), in_panels(torch.from_numpy(scale)).numpy()
+    return Stored(packed, scales, NO_MINIMUM, whole.astype(np.float64) * scale.astype(np.float64)[:, None])
 
 
 @nb.njit(cache=True)  # compiled once on a machine, not in every run
 def _quantize(x, n, columns, q, qs, sums):
-    int8.quantize(x, n, columns, q, qs, sums)
+    rounding.quantize(x, n, columns, q, qs, sums)
+
+
+@nb.njit(cache=True)
+def _quantize_by_groups(x, n, columns, q, qs, sums):
+    rounding.quantize_by_groups(x, n, columns, q, qs, sums)
 
 
 @nb.njit(cache=True)
@@ -57,45 +68,72 @@ def _linear(w, scale, minimum, bias, q, qs, sums, x, y, first, last, tokens, col
 
 
 class Rounded(NamedTuple):
-    """What `quantize` makes of activations: q i16 [N, width], their scale f32 [N], the sums of groups."""
+    """What `quantize` makes of activations: q i16 [N, width] in the products' order, their scale f32 [N], their sum
+    and those of groups i32 [N, 1 + groups]. By groups: q of `rounding.BYTE`, scales f32 [N, groups]."""
 
     q: np.ndarray
     scale: np.ndarray
     sums: np.ndarray
 
 
-NOTHING_ROUNDED = Rounded(np.zeros((0, 0), np.int16), np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+NOTHING_ROUNDED = Rounded(np.zeros((0, 0), np.int16), np.zeros(0, np.float32), np.zeros((0, 0), np.int32))
 
 
-def rounded(x: np.ndarray, columns: int, for_int4: bool = False) -> Rounded:
+def plain(whole: Rounded, columns: int) -> np.ndarray:
+    """i64 [N, columns], a multiple of 4: the whole numbers in the order of the columns."""
+    q = whole.q[:, :columns]
+    if not quads.BYTES:
+        return q.astype(np.int64)
+    halves = q.copy().view(np.int8).reshape(len(q), -1, 2, 4).astype(np.int64)  # fours of low and of high bytes
+    return (halves[:, :, 0] + 256 * halves[:, :, 1]).reshape(len(q), -1)
+
+
+def rounded(x: np.ndarray, columns: int) -> Rounded:
     """Round x f32 [N, width], of which the first `columns` count."""
     tokens = len(x)
-    sums = np.full((tokens, columns // 8 + 48 if for_int4 else 0), np.nan, np.float32)
+    sums = np.full((tokens, 2 + columns // 32), 12345, np.int32)
     out = Rounded(np.full(x.shape, 12345, np.int16), np.full(tokens, np.nan, np.float32), sums)
     for n in range(tokens):
         _quantize(x, n, columns, out.q, out.scale, out.sums)
     return out
 
 
+def rounded_by_groups(x: np.ndarray, columns: int) -> Rounded:
+    """`rounded` to 8 bits with a scale for each group of 32 columns."""
+    groups = -(-columns // 32)
+    sums = np.full((len(x), 1 + groups), 12345, np.int32)
+    out = Rounded(np.full(x.shape, 99, rounding.BYTE), np.full((len(x), groups), np.nan, np.float32), sums)
+    for n in range(len(x)):
+        _quantize_by_groups(x, n, columns, out.q, out.scale, out.sums)
+    return out
+
+
 def activations(tokens: int, columns: int, seed: int = 1, beyond: float = np.nan) -> np.ndarray:
-    """f32 [tokens, columns + 16] in rows wider than what counts, as work space is; the rest is `beyond`."""
-    x = np.full((tokens, columns + 16), beyond, np.float32)
+    """f32 [tokens, columns and 16 to 31 more] in rows wider than what counts, as work space is; the rest `beyond`."""
+    x = np.full((tokens, -(-columns // 16) * 16 + 16), beyond, np.float32)
     x[:, :columns] = np.random.default_rng(seed).standard_normal((tokens, columns))
     return x
 
 
 def limit(columns: int) -> int:
     """The largest whole number of an activation: its products with 127 sum to an int32."""
-    return min(32767, (2**31 - 1) // (127 * columns))
+    return min(127 * 256 + 127, (2**31 - 1) // (127 * columns))
 
 
 def product(
-    m: Stored, x: np.ndarray, bias: np.ndarray | None = None, first: int = 0, last: int | None = None
+    m: Stored,
+    x: np.ndarray,
+    bias: np.ndarray | None = None,
+    first: int = 0,
+    last: int | None = None,
+    by_groups: bool = False,
 ) -> np.ndarray:
     """y f32 [N, rows] of x [N, width]; NaN where no row was asked for."""
     rows, columns = m.numbers.shape
-    whole = rounded(x, columns, m.weight.dtype == np.uint8) if m.integer else NOTHING_ROUNDED
-    y = np.full((len(x), rows), np.nan, np.float32)
+    whole = NOTHING_ROUNDED
+    if m.integer:
+        whole = rounded_by_groups(x, columns) if by_groups else rounded(x, columns)
+    y = np.full((len(x), -(-rows // 16) * 16), np.nan, np.float32)
     _linear(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias, whole.q, whole.scale,
            whole.sums, x, y, first, rows if last is None else last, len(x), columns)  # fmt: skip
-    return y
+    return y[:, :rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.kernels.products import activations, limit, product, rounded, stored
+from tests.engine.kernels.products import activations, limit, product, stored
 
 COLUMNS = (32, 64, 96, 128, 160, 224, 256, 576)
 
@@ -38,30 +38,6 @@ def test_what_is_lost_against_fp32_is_the_rounding_of_activations(columns: int) 
     step = np.abs(inside).max(-1, keepdims=True) / limit(columns)
     error = np.abs(product(m, x) - inside @ m.numbers.T)
     assert (error <= 0.5 * step * np.abs(m.numbers).sum(-1) + 1e-4).all()
-
-
-@pytest.mark.parametrize("columns", COLUMNS)
-def test_activations_are_put_in_another_order_and_none_is_lost(columns: int) -> None:
-    x = activations(4, columns)
-    plain, ordered = rounded(x, columns), rounded(x, columns, for_int4=True)
-    assert np.array_equal(plain.scale, ordered.scale)
-    for n in range(4):
-        for first in range(0, columns, 128):  # the order stays inside 128 columns, or the groups that are left
-            part = slice(first, min(first + 128, columns))
-            assert np.array_equal(np.sort(plain.q[n, part]), np.sort(ordered.q[n, part]))
-    assert (ordered.q[:, columns:] == 12345).all()
-
-
-@pytest.mark.parametrize("columns", COLUMNS)
-def test_the_sums_of_groups_stand_where_the_product_reads_them(columns: int) -> None:
-    x = activations(3, columns)
-    plain, ordered = rounded(x, columns), rounded(x, columns, for_int4=True)
-    groups = plain.q[:, :columns].reshape(3, -1, 32).astype(np.int64).sum(-1)
-    blocks = columns // 128
-    expected = np.zeros((3, 16 * blocks + 16 * (columns // 32 - 4 * blocks)), np.float32)
-    for g in range(columns // 32):
-        expected[:, 4 * g if g < 4 * blocks else 16 * (g - 3 * blocks)] = groups[:, g]
-    assert np.array_equal(ordered.sums[:, : expected.shape[1]], expected)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

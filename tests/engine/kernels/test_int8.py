@@ -5,22 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.kernels.products import NO_MINIMUM, Stored, activations, limit, product, rounded, stored
+from tests.engine.kernels.products import Stored, activations, in_int8, limit, plain, product, rounded, stored
 
 WIDTHS = (576, 1536, 4096, 8960)
 
 
 def slow_product(m: Stored, x: np.ndarray) -> np.ndarray:
-    """Whole numbers summed in int64, then the two multiplications in float32; columns beyond a multiple of 32 apart."""
-    columns = m.weight.shape[1]
+    """Whole numbers summed in int64, then the two multiplications in float32."""
+    rows, columns = m.numbers.shape
     whole = rounded(x, columns)
-    y = np.zeros((len(x), len(m.weight)), np.float32)
-    full = columns // 32 * 32
-    for part in (slice(0, full), slice(full, columns)):
-        sums = whole.q[:, part].astype(np.int64) @ m.weight[:, part].astype(np.int64).T
-        assert np.abs(sums).max(initial=0) < 2**31
-        y += sums.astype(np.float32) * m.scale * whole.scale[:, None]
-    return y
+    weight = np.rint(m.numbers / m.scale[:rows, None]).astype(np.int64)
+    sums = plain(whole, -(-columns // 4) * 4)[:, :columns] @ weight.T
+    assert np.abs(sums).max(initial=0) < 2**31
+    return sums.astype(np.float32) * m.scale[:rows] * whole.scale[:, None]
 
 
 @pytest.mark.parametrize("columns", [1, 15, 16, 33, 100, *WIDTHS])
@@ -28,21 +25,28 @@ def slow_product(m: Stored, x: np.ndarray) -> np.ndarray:
 def test_activations_come_back_to_half_a_step(columns: int, size: float) -> None:
     x = activations(3, columns) * np.float32(size)
     whole = rounded(x, columns)
-    found = whole.q[:, :columns].astype(np.float64) * whole.scale[:, None]
+    q = plain(whole, whole.q.shape[1])
+    found = q[:, :columns].astype(np.float64) * whole.scale[:, None]
     assert (np.abs(found - x[:, :columns]) <= 0.505 * whole.scale[:, None]).all()
-    assert (np.abs(whole.q[:, :columns]).max(-1) == limit(columns)).all()  # the whole range is used
-    assert (whole.q[:, columns:] == 12345).all()  # and nothing beyond is touched
+    assert (np.abs(q[:, :columns]).max(-1) == limit(columns)).all()  # the whole range is used
+    filled = -(-columns // 16) * 16
+    assert (q[:, columns:filled] == 0).all()  # what fills the last vector counts for nothing
+    assert (whole.q[:, filled:] == 12345).all()  # and nothing beyond is touched
+    groups = [q[:, first : min(first + 32, filled)].sum(-1) for first in range(0, columns, 32)]
+    assert np.array_equal(whole.sums[:, 0], q[:, :columns].sum(-1))
+    assert np.array_equal(whole.sums[:, 1 : 1 + len(groups)], np.stack(groups, -1))
+    assert (whole.sums[:, 1 + len(groups) :] == 12345).all()
 
 
 @pytest.mark.parametrize("columns", [5, 100])
 def test_ties_go_to_the_even_number(columns: int) -> None:
     top = limit(columns)  # a scale of 1: activations are their own whole numbers
-    x = np.zeros((1, columns), np.float32)
+    x = np.zeros((1, 112), np.float32)
     x[0, :5] = (0.5, 1.5, -2.5, -0.5, top)
-    x[0, -1] = top
+    x[0, columns - 1] = top
     whole = rounded(x, columns)
     assert whole.scale[0] == 1
-    assert whole.q[0, :4].tolist() == [0, 2, -2, 0]
+    assert plain(whole, 16)[0, :4].tolist() == [0, 2, -2, 0]
 
 
 @pytest.mark.parametrize("way", ["int8", "int4"])
@@ -89,8 +93,7 @@ def test_int8_products_are_exact(rows: int, columns: int) -> None:
 def test_the_largest_sum_does_not_overflow(columns: int, sign: int) -> None:
     """All weights 127 and all activations at their limit, whatever tile computes them."""
     rows = 7
-    weight = np.full((rows, columns), 127 * sign, np.int8)
-    m = Stored(weight, np.ones(rows, np.float32), NO_MINIMUM, weight.astype(np.float64))
+    m = in_int8(np.full((rows, columns), 127 * sign, np.int8), np.ones(rows, np.float32))
     for tokens in (1, 5):
         x = np.full((tokens, columns), limit(columns), np.float32)
         found = product(m, x)

@@ -28,36 +28,16 @@ def _totals(x, out):
 
 
 @nb.njit(cache=True)
-def _dots(a, b, scales, factor, out, sums):
-    pair = v.dot(v.int_zeros(), v.load_shorts(a, 0, 0), v.load_shorts(b, 0, 0))
-    again = v.dot(pair, v.load_shorts(a, 0, 0), v.load_shorts(b, 0, 0))
-    sums[0] = v.int_total(pair)
-    sums[1] = v.int_total(again)
-    v.store(out, 0, 0, v.as_floats(pair))
-    v.store_four_scaled(out, 1, 2, pair, again, v.int_zeros(), pair, scales, factor)
+def _arithmetic(x, out):
+    a, b = v.get(x[0], 3), v.get(x[1], 3)
+    for row, value in enumerate((v.plus(a, b), v.less(a, b), v.times(a, b), v.over(a, b), v.greater(a, b), v.exp(a))):
+        v.put(out[row], 2, value)
+    out[6, 0] = v.greatest(a)
 
 
 @nb.njit(cache=True)
-def _nibbles(array, ones, out):
-    """Position k of each vector of 32 shorts shows as lane k // 2 of a dot with 1 at k alone."""
-    words = v.load_words(array, 1, 0)
-    for k in range(32):
-        one = v.load_shorts(ones, k, 0)
-        out[0, k] = v.int_total(v.dot(v.int_zeros(), v.load_nibbles(array, 1, 16), one))
-        out[1, k] = v.int_total(v.dot(v.int_zeros(), v.nibble_0(words), one))
-        out[2, k] = v.int_total(v.dot(v.int_zeros(), v.nibble_1(words), one))
-        out[3, k] = v.int_total(v.dot(v.int_zeros(), v.nibble_2(words), one))
-        out[4, k] = v.int_total(v.dot(v.int_zeros(), v.nibble_3(words), one))
-
-
-@nb.njit(cache=True)
-def _fourfold(halves, out):
-    v.store(out, 0, 0, v.load_fourfold(halves, 1, 2))
-
-
-@nb.njit(cache=True)
-def _rounded(x, out):
-    v.store_rounded(out, 1, 4, v.load(x, 0, 0))
+def _halves(x, out):
+    v.put(out, 1, v.get(x, 0))
 
 
 @nb.njit(cache=True)
@@ -96,50 +76,38 @@ def test_totals_count_every_lane_once() -> None:
     assert out[0].tolist() == [65535, 65535, 3 * 65535, 5 * 65535, 7 * 65535, 0, 16, 0]
 
 
-@pytest.mark.parametrize("stored", [np.int8, np.int16])
-def test_dots_of_shorts_are_exact(stored: type) -> None:
-    generator, info = np.random.default_rng(1), np.iinfo(stored)
-    a: np.ndarray = generator.integers(info.min, info.max + 1, (1, 32)).astype(stored)
-    b = generator.integers(-4000, 4001, (1, 32)).astype(np.int16)
-    a[0, :2], b[0, :2] = info.min, -4000
-    out, sums = np.full((2, 16), 7, np.float32), np.zeros(2, np.int64)
-    scales, factor = random(16), np.float32(0.3)
-    _dots(a, b, scales, factor, out, sums)
-    products = a[0].astype(np.int64) * b[0].astype(np.int64)
-    assert np.array_equal(out[0], products.reshape(16, 2).sum(-1).astype(np.float32))
-    assert sums.tolist() == [products.sum(), 2 * products.sum()]
-    expected = np.full(16, 7, np.float32)
-    expected[2:6] = np.array([1, 2, 0, 1], np.float32) * np.float32(products.sum()) * scales[2:6] * factor
-    assert np.array_equal(out[1], expected)
+def test_arithmetic_is_numpys() -> None:
+    x = random(2, 24) * 20
+    out = np.full((7, 20), 7, np.float32)
+    _arithmetic(x, out)
+    a, b = x[:, 3:19]
+    for row, expected in enumerate((a + b, a - b, a * b, a / b, np.maximum(a, b))):
+        assert np.array_equal(out[row, 2:18], expected)
+    np.testing.assert_allclose(out[5, 2:18], np.exp(a.astype(np.float64)), rtol=3e-7)
+    assert out[6, 0] == a.max()
+    assert (out[:, :2] == 7)[:6].all()
+    assert (out[:6, 18:] == 7).all()
 
 
-def test_nibbles_come_in_the_order_they_are_multiplied_in() -> None:
-    array = np.random.default_rng(2).integers(0, 256, (2, 64)).astype(np.uint8)
-    found = np.zeros((5, 32), np.int64)
-    _nibbles(array, np.eye(32, dtype=np.int16), found)
-    assert np.array_equal(found[0], np.concatenate([array[1, 16:32] & 15, array[1, 16:32] >> 4]))
-    words = array[1].view("<u2")
-    for i in range(4):
-        assert np.array_equal(found[1 + i], words >> 4 * i & 15)
+def test_exp_keeps_nan_and_clamps_the_rest() -> None:
+    x = np.zeros((2, 24), np.float32)
+    x[0, 3:9] = (np.nan, np.inf, -np.inf, 200, -200, 0)
+    out = np.zeros((7, 20), np.float32)
+    _arithmetic(x, out)
+    found = out[5, 2:8]
+    assert np.isnan(found[0])
+    assert found[1] == found[3] == pytest.approx(np.exp(np.float32(88)), rel=1e-6)
+    assert found[2] == found[4] == pytest.approx(np.exp(np.float32(-87)), rel=1e-6)
+    assert found[5] == 1
 
 
-def test_four_halves_each_four_times() -> None:
-    halves = random(2, 8).astype(np.float16)
-    out = np.zeros((1, 16), np.float32)
-    _fourfold(halves.view(np.uint16), out)
-    assert np.array_equal(out[0], halves[1, 2:6].astype(np.float32).repeat(4))
-
-
-def test_rounding_to_shorts_sends_ties_to_the_even_number() -> None:
-    x = np.array(
-        [[0.5, 1.5, 2.5, -0.5, -1.5, 0.49, 0.51, -0.51, 32767, -32767, 3, -3, 99.5, 100.5, 0, 1e-30]], np.float32
-    )
-    out = np.full((2, 24), 7, np.int16)
-    _rounded(x, out)
-    assert out[1, 4:20].tolist() == [0, 2, 2, 0, -2, 0, 1, -1, 32767, -32767, 3, -3, 100, 100, 0, 0]
-    assert (out[0] == 7).all()
-    assert (out[1, :4] == 7).all()
-    assert (out[1, 20:] == 7).all()
+def test_halves_are_rounded_to_the_nearest() -> None:
+    x = random(1, 16)[0] * 100
+    out = np.zeros(20, np.uint16)
+    _halves(x, out)
+    assert np.array_equal(out[1:17].view(np.float16), x.astype(np.float16))
+    assert not out[17:].any()
+    assert out[0] == 0
 
 
 def test_reading_ahead_may_go_beyond_the_end() -> None:

@@ -1,0 +1,103 @@
+"""Vectors as LLVM has them, and the few instructions every operator on them is built of.
+
+The types are LLVM vectors, so the same code becomes one AVX-512 register, two of AVX2 or four of NEON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import models, register_model
+
+FLOAT, HALF, I8, I16, I32, I64 = ir.FloatType(), ir.HalfType(), *(ir.IntType(bits) for bits in (8, 16, 32, 64))
+F16 = ir.VectorType(FLOAT, 16)
+I32S = ir.VectorType(I32, 16)
+PAIRS = ir.VectorType(I32, 32)
+
+WIDTH = 16  # numbers in a vector
+
+
+class Vector(types.Type):
+    """A vector as Numba sees it: opaque, passed by value."""
+
+    def __init__(self, name: str, llvm: ir.VectorType) -> None:
+        super().__init__(name=name)
+        self.llvm = llvm
+
+
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+register_model(Vector)(_VectorModel)
+floats = Vector("f32x16", F16)
+ints = Vector("i32x16", I32S)
+pairs = Vector("i32x32", PAIRS)
+
+
+def has(feature: str) -> bool:
+    """Whether Numba compiles for a processor with this feature (as LLVM spells it): this one's, or what
+    NUMBA_CPU_FEATURES names."""
+    if config.CPU_FEATURES is not None:
+        return f"+{feature}" in config.CPU_FEATURES.split(",")
+    return bool(get_host_cpu_features().get(feature))
+
+
+def constant(kind: ir.VectorType, value: float) -> ir.Constant:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def shuffle(builder: ir.IRBuilder, a: Any, b: Any, indices: Iterable[int]) -> Any:
+    """Elements by their place in a followed by b (None: of a alone)."""
+    indices = list(indices)
+    mask = ir.Constant(ir.VectorType(I32, len(indices)), indices)
+    return builder.shuffle_vector(a, ir.Constant(a.type, ir.Undefined) if b is None else b, mask)
+
+
+def splat(builder: ir.IRBuilder, scalar: Any, count: int = WIDTH) -> Any:
+    kind = ir.VectorType(scalar.type, count)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
+    return shuffle(builder, one, None, [0] * count)
+
+
+def address(context: Any, builder: ir.IRBuilder, kind: Any, array: Any, indices: Any) -> Any:
+    """Of an element of a C-contiguous array."""
+    struct = context.make_array(kind)(context, builder, array)
+    shape = cgutils.unpack_tuple(builder, struct.shape)
+    offset = indices[0]
+    for axis in range(1, len(indices)):
+        offset = builder.add(builder.mul(offset, shape[axis]), indices[axis])
+    return builder.gep(struct.data, [offset])
+
+
+def read(builder: ir.IRBuilder, place: Any, kind: Any, align: int) -> Any:
+    return builder.load(builder.bitcast(place, kind.as_pointer()), align=align)
+
+
+def write(builder: ir.IRBuilder, place: Any, value: Any, align: int) -> None:
+    builder.store(value, builder.bitcast(place, value.type.as_pointer()), align=align)
+
+
+def call(builder: ir.IRBuilder, name: str, result: Any, args: list[Any]) -> Any:
+    """One of LLVM's own functions."""
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def halved(builder: ir.IRBuilder, vector: Any, add: Any) -> Any:
+    """The sum of a vector's lower and upper half."""
+    half = vector.type.count // 2
+    return add(shuffle(builder, vector, None, range(half)), shuffle(builder, vector, None, range(half, 2 * half)))
+
+
+def total(builder: ir.IRBuilder, vector: Any, add: Any) -> Any:
+    """The sum of a vector's elements, always in the same order."""
+    while vector.type.count > 1:
+        vector = halved(builder, vector, add)
+    return builder.extract_element(vector, ir.Constant(I32, 0))

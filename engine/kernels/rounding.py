@@ -1,0 +1,163 @@
+"""Activations rounded to whole numbers, in the order in which `kernels.quads` multiplies them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from engine.kernels import llvm
+from engine.kernels.atoms import bits_of, float_of_bits
+from engine.kernels.inner import inner
+from engine.kernels.llvm import F16, I8, I16, I32, I32S, WIDTH, floats, ints
+from engine.kernels.quads import BYTES
+from engine.kernels.vectors import load
+
+_B16 = ir.VectorType(I8, 16)
+
+INFINITY = np.int32(np.float32(np.inf).view(np.int32))  # bits that only infinity and NaN reach
+SMALLEST = np.int32(np.float32(1e-34).view(np.int32))
+# The largest activation: its high byte, once its low byte is taken as signed, must fit a signed byte.
+LARGEST = 127 * 256 + 127
+BYTE = np.int8 if BYTES else np.int16  # what holds an activation of 8 bits
+
+
+@intrinsic
+def store_whole(typing, q, row, column, value, factor, count):
+    """q[row, column : column + 16] = value * factor rounded to whole numbers, ties to even, 0 from the `count`-th on;
+    returns them. An int16 q holds them in the order in which the products read them: fours of low bytes, fours of high
+    ones, or shorts as they come; an int8 q has bytes as they come."""
+
+    def codegen(context, builder, signature, args):
+        array, row_value, column_value, values, scale, limit = args
+        lanes = ir.Constant(I32S, list(range(WIDTH)))
+        inside = builder.icmp_signed("<", lanes, llvm.splat(builder, builder.trunc(limit, I32)))
+        kept = builder.select(inside, builder.fmul(values, llvm.splat(builder, scale)), llvm.constant(F16, 0.0))
+        whole = builder.fptosi(llvm.call(builder, "llvm.rint.v16f32", F16, [kept]), I32S)
+        place = llvm.address(context, builder, q, array, [row_value, column_value])
+        if q.dtype == types.int8:
+            llvm.write(builder, place, builder.trunc(whole, _B16), 1)
+        elif BYTES:
+            low = builder.trunc(whole, _B16)  # the lowest byte, read as signed
+            rest = builder.sub(whole, builder.sext(low, I32S))
+            high = builder.trunc(builder.ashr(rest, llvm.constant(I32S, 8)), _B16)
+            order = [part + 4 * quad + i for quad in range(4) for part in (0, WIDTH) for i in range(4)]
+            llvm.write(builder, place, llvm.shuffle(builder, low, high, order), 2)
+        else:
+            llvm.write(builder, place, builder.trunc(whole, ir.VectorType(I16, WIDTH)), 2)
+        return whole
+
+    signature = ints(q, types.int64, types.int64, floats, types.float32, types.int64)
+    return (signature, codegen) if q.dtype in (types.int16, types.int8) and q.layout == "C" and q.ndim == 2 else None
+
+
+@intrinsic
+def add(typing, a, b):
+    """The sums of two vectors of ints."""
+    return ints(ints, ints), lambda context, builder, signature, args: builder.add(*args)
+
+
+@intrinsic
+def int_total(typing, vector):
+    """The sum of sixteen ints."""
+
+    def codegen(context, builder, signature, args):
+        return llvm.total(builder, args[0], builder.add)
+
+    return types.int32(ints), codegen
+
+
+@intrinsic
+def largest(typing, array, row, column, count):
+    """The greatest magnitude of array[row, column : column + 16], float32, as its bits: ordered as magnitudes are, with
+    infinity above all numbers and NaN above infinity. Those from the `count`-th on are passed over."""
+
+    def codegen(context, builder, signature, args):
+        place = llvm.address(context, builder, array, args[0], args[1:3])
+        bits = builder.and_(llvm.read(builder, place, I32S, 4), llvm.constant(I32S, 0x7FFFFFFF))
+        lanes = ir.Constant(I32S, list(range(WIDTH)))
+        inside = builder.icmp_signed("<", lanes, llvm.splat(builder, builder.trunc(args[3], I32)))
+        kept = builder.select(inside, bits, llvm.constant(I32S, 0))
+
+        def greater(a: Any, b: Any) -> Any:
+            return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+        return llvm.total(builder, kept, greater)
+
+    return types.int32(array, types.int64, types.int64, types.int64), codegen
+
+
+@inner(fastmath=True)
+def _largest_bits(x, n, columns):
+    # Magnitudes are compared by their bits, because a maximum of floats passes over NaN.
+    top = np.int32(0)
+    for j in range(columns):
+        top = max(top, bits_of(x[n, j]) & np.int32(0x7FFFFFFF))
+    return top
+
+
+@inner()
+def _scale(top, limit):
+    """The scale that makes the magnitude of bits `top` a whole number of `limit`, and its inverse.
+
+    Where all are smaller than `SMALLEST` the inverse would be infinite: they count as zeros. A number that is not
+    finite must stay one, and not become some integer: its scale is NaN.
+    """
+    if SMALLEST < top < INFINITY:
+        largest = float_of_bits(top)
+        return largest / limit, limit / largest
+    return np.float32(0) if top < INFINITY else np.float32(np.nan), np.float32(0)
+
+
+def quantize(x, n, columns, q, qs, sums):
+    """`quantize_by_groups` where qs has an axis for them, else `quantize_by_token`."""
+    raise TypeError("compiled code only")
+
+
+@overload(quantize, jit_options={"_nrt": False})
+def _quantize(x, n, columns, q, qs, sums):
+    how = quantize_by_groups if qs.ndim == 2 else quantize_by_token
+    return lambda x, n, columns, q, qs, sums: how(x, n, columns, q, qs, sums)
+
+
+@inner()
+def quantize_by_token(x, n, columns, q, qs, sums):
+    """Round x[n, :columns] to whole numbers q[n] with x = q * qs[n], in the order the products read them.
+
+    sums[n, 0] is their sum, sums[n, 1 + g] that of columns 32 g to 32 g + 31. x and q are as wide as `columns` rounded
+    up to 16; sums has room for `columns / 32`, rounded up, and one.
+    """
+    # |q| * 127 * columns must fit an int32.
+    limit = np.float32(min(LARGEST, 2147483647 // (127 * columns)))
+    qs[n], inverse = _scale(_largest_bits(x, n, columns), limit)
+    whole = np.int32(0)
+    for g in range((columns + 31) // 32):
+        j = 32 * g
+        found = store_whole(q, n, j, load(x, n, j), inverse, columns - j)
+        if j + 16 < columns:
+            found = add(found, store_whole(q, n, j + 16, load(x, n, j + 16), inverse, columns - j - 16))
+        group = int_total(found)
+        sums[n, 1 + g] = group
+        whole += group
+    sums[n, 0] = whole
+
+
+@inner()
+def quantize_by_groups(x, n, columns, q, qs, sums):
+    """Round x[n, :columns] to whole numbers -127 to 127 with a scale qs[n, g] for columns 32 g to 32 g + 31.
+
+    q is of `BYTE`; else as `quantize_by_token`, but that sums[n, 0] stays what it is.
+    """
+    for g in range((columns + 31) // 32):
+        j = 32 * g
+        top = largest(x, n, j, columns - j)
+        if j + 16 < columns:
+            top = max(top, largest(x, n, j + 16, columns - j - 16))
+        qs[n, g], inverse = _scale(top, np.float32(127))
+        found = store_whole(q, n, j, load(x, n, j), inverse, columns - j)
+        if j + 16 < columns:
+            found = add(found, store_whole(q, n, j + 16, load(x, n, j + 16), inverse, columns - j - 16))
+        sums[n, 1 + g] = int_total(found)
