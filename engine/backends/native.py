@@ -113,16 +113,17 @@ class NativeBackend:
         from engine.kernels.native import CompiledModel
         from engine.kernels.quads import BYTES
 
+        # Where bytes are not multiplied, 8 bits are no faster than 16.
+        self._bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and BYTES > 0) else 16
         try:
-            self._compiled = CompiledModel(self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK)
+            self._compiled = CompiledModel(
+                self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, self._bits
+            )  # fmt: skip
             zero = np.zeros(1, np.int64)
             spare = self.cache.keys.shape[1] - 1
             self._compiled(zero, zero, np.array([spare]))
             self._compiled.logits(np.zeros((1, self.arch.hidden), np.float32))
             if self._compiled.prefills:
-                # Where bytes are not multiplied, 8 bits are no faster than 16.
-                self._bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and BYTES > 0) else 16
-                self._compiled.round_prompts_to(self._bits)
                 self._integer_prefill = choose_prefill(
                     self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
                     lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),

@@ -62,14 +62,16 @@ def main(
         show(format, [kernels_sheet(chosen)], [], {"kernels": chosen})
         return
     files = resolve(model)
+    arch, window = _window(load_config(files.folder))
     if operators:
+        if arch is None:
+            raise BadRequest(f"{files.name} is of an architecture that has no operators of ours to time.")
         from engine.benchmark.operators import measure_operators, operators_sheet
 
-        rows = measure_operators(files, repeat, say)
+        rows = measure_operators(arch, files, repeat, say)
         about = machine(1, {"": {"versions": {name: version(name) for name in ("torch", "numba")}}}, [])
         show(format, [operators_sheet(rows)], machine_lines(about), {"machine": about, "operators": rows})
         return
-    arch, window = _window(load_config(files.folder))
     if context > window:
         raise BadRequest(
             f"A prompt of {prompt} and {new} new tokens do not fit the model's window of {window}: ask for fewer."

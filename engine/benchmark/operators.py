@@ -21,7 +21,7 @@ from engine.benchmark.compare import Say
 from engine.benchmark.show import Sheet
 from engine.cache.static import StaticCache
 from engine.config import Precision
-from engine.families import Architecture, describe
+from engine.families import Architecture
 from engine.kernels import prefill as chunks
 from engine.kernels.attention import attend
 from engine.kernels.linear import linear
@@ -31,11 +31,11 @@ from engine.kernels.pointwise import activate, norm
 from engine.kernels.rounding import quantize
 from engine.memory import array
 from engine.stored import prepare
-from engine.weights import ModelFiles, load_config
+from engine.weights import ModelFiles
 
 TOKENS = (1, 8, 256)
 POSITIONS = 512  # that a token attends to
-SECONDS = 0.05  # one measurement, at least
+SECONDS = 0.05  # one measurement, about
 MATRICES = ("qkv", "out", "up", "down")
 
 # How the weights are stored and what activations are rounded to: bits, 0 for not at all.
@@ -89,9 +89,8 @@ class Operator:
     seconds: float = 0.0  # of one, the median
 
 
-def measure_operators(files: ModelFiles, repeat: int, say: Say) -> list[dict[str, Any]]:
-    """Medians of `repeat` rounds. Raises `Unfit` for an architecture that our operators do not know."""
-    arch = describe(load_config(files.folder))
+def measure_operators(arch: Architecture, files: ModelFiles, repeat: int, say: Say) -> list[dict[str, Any]]:
+    """Medians of `repeat` rounds, on one thread. Raises BadRequest where the model cannot be held in int4."""
     torch.set_num_threads(1)
     found = []
     for precision, bits in WAYS:
@@ -136,9 +135,10 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
     s = chunks.scratch(shape, weights, 1, max(TOKENS), POSITIONS, bits or 16)
     rng = np.random.default_rng(0)
     s.up[...] = rng.standard_normal(s.up.shape)
-    columns = {name: getattr(params, name).shape[1] for name in MATRICES}
+    widest = max(getattr(params, name).shape[1] for name in MATRICES)
     for n in range(max(TOKENS)) if bits else ():
-        _rounding(1, s.up[n : n + 1], max(columns.values()), _row(s, n))
+        row = s._replace(hq=s.hq[n : n + 1], hs=s.hs[n : n + 1], sums=s.sums[n : n + 1])
+        _rounding(1, s.up[n : n + 1], widest, row)
     matrices = [
         (getattr(weights, name), getattr(weights, f"{name}_scale"), getattr(weights, f"{name}_minimum"),
          getattr(weights, f"{name}_bias"), getattr(params, name).shape)
@@ -156,7 +156,7 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
     for tokens in TOKENS:
         name = f"products of all layers, {words}: {_tokens(tokens)}"
         yield Operator(name, partial(multiply, tokens=tokens), macs * tokens, nbytes)
-    if bits:
+    if precision == "int8":
         yield Operator(f"rounding {shape.feed_forward} activations to {bits} bits",
                        lambda repeat: _rounding(repeat, s.up[:1], shape.feed_forward, s))  # fmt: skip
     if precision == "fp32":
@@ -171,10 +171,6 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
         for tokens in TOKENS:
             name = f"the same in torch, fp32: {_tokens(tokens)}"
             yield Operator(name, partial(torch_products, tokens=tokens), macs * tokens, nbytes)
-
-
-def _row(s: chunks.Scratch, n: int) -> chunks.Scratch:
-    return s._replace(hq=s.hq[n : n + 1], hs=s.hs[n : n + 1], sums=s.sums[n : n + 1])
 
 
 def _of_keys(arch: Architecture) -> Iterator[Operator]:

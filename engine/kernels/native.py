@@ -60,14 +60,22 @@ def cache_views(cache: StaticCache) -> Cache:
 
 class CompiledModel:
     """Decode steps of up to `batch` tokens and, where weights are integers, prompts in chunks of up to `chunk` tokens,
-    with `threads` threads. Call from one thread only.
+    with `threads` threads. Call from one thread only. Prompts round activations to 8 `bits` with a scale for each group
+    of 32, or to up to 16 with one for each token, as decode steps do.
 
     The first calls on a machine compile for about a minute; later processes read the result from disk. Raises
     RuntimeError where the threads can not be had.
     """
 
     def __init__(
-        self, arch: Architecture, params: Parameters, cache: StaticCache, threads: int, batch: int, chunk: int
+        self,
+        arch: Architecture,
+        params: Parameters,
+        cache: StaticCache,
+        threads: int,
+        batch: int,
+        chunk: int,
+        bits: int,
     ) -> None:
         if threads > config.NUMBA_NUM_THREADS:
             raise RuntimeError(f"{threads} threads asked for, {config.NUMBA_NUM_THREADS} can be had")
@@ -82,8 +90,9 @@ class CompiledModel:
         self._logits = array((batch, padded(arch.vocabulary)))
         self._vocabulary = arch.vocabulary
         self._chunk = chunk
-        self._context = context
         self._chunk_work: chunks.Scratch | None = None
+        if self._integer:
+            self._chunk_work = chunks.scratch(self._shape, self._weights, threads, chunk, context, bits)
 
     @property
     def chunk(self) -> int:
@@ -92,15 +101,8 @@ class CompiledModel:
 
     @property
     def prefills(self) -> bool:
-        """Whether `prefill` may be called, once `round_prompts_to` was: the weights are integers."""
-        return self._integer
-
-    def round_prompts_to(self, bits: int) -> None:
-        """What `prefill` rounds activations to: 8 bits with a scale for each group of 32, or up to 16 with one for each
-        token, as the decode step has them."""
-        self._chunk_work = chunks.scratch(
-            self._shape, self._weights, self._threads, self._chunk, self._context, bits
-        )  # fmt: skip
+        """Whether `prefill` may be called: the weights are integers."""
+        return self._chunk_work is not None
 
     def __call__(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """One decode step: tokens at positions of slots (all i64 [B]) into logits f32 [B, V], valid until the next

@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, HALF, I8, I16, I32, I32S, I64, PAIRS, WIDTH, floats, ints, pairs
+from engine.kernels.llvm import F16, HALF, I8, I16, I32, I32S, I64, WIDTH, floats, ints, pairs
 
 _B64 = ir.VectorType(I8, 64)
 _S32, _S64 = ir.VectorType(I16, 32), ir.VectorType(I16, 64)
@@ -88,17 +88,23 @@ def _finish(builder: ir.IRBuilder, sums: Any) -> Any:
     return builder.add(even, odd)
 
 
-@intrinsic(prefer_literal=True)
-def no_sums(typing, count):
-    """`count` accumulators of 0."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    kind = types.UniTuple(pairs, count.literal_value)
+def _nothing(one: llvm.Vector) -> Any:
+    @intrinsic(prefer_literal=True)
+    def nothing(typing, count):
+        """`count` accumulators of 0."""
+        if not isinstance(count, types.IntegerLiteral):
+            return None
+        kind = types.UniTuple(one, count.literal_value)
 
-    def codegen(context, builder, signature, args):
-        return context.make_tuple(builder, kind, [llvm.constant(PAIRS, 0)] * len(kind))
+        def codegen(context, builder, signature, args):
+            return context.make_tuple(builder, kind, [llvm.constant(one.llvm, 0)] * len(kind))
 
-    return kind(count), codegen
+        return kind(count), codegen
+
+    return nothing
+
+
+no_sums, no_totals = _nothing(pairs), _nothing(floats)
 
 
 @intrinsic(prefer_literal=True)
@@ -126,19 +132,6 @@ def group_sums(typing, count, panels, q, whole, n, group, offset):
 
     given = (count, panels, q, whole, types.int64, types.int64, types.int64)
     return kind(*given), codegen
-
-
-@intrinsic(prefer_literal=True)
-def no_totals(typing, count):
-    """`count` vectors of floats of 0."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    kind = types.UniTuple(floats, count.literal_value)
-
-    def codegen(context, builder, signature, args):
-        return context.make_tuple(builder, kind, [llvm.constant(F16, 0.0)] * len(kind))
-
-    return kind(count), codegen
 
 
 def dots(panels: int) -> Any:

@@ -140,6 +140,6 @@ def test_our_int8_cache_is_read_as_int8_by_the_compiled_step(monkeypatch: pytest
     twin.hidden(torch.arange(3, 40), [Segment(0, 0, 37)])
     expected = twin.logits(twin.hidden(torch.tensor([5]), [Segment(0, 37, 1)])).numpy()
     monkeypatch.setattr(StaticCache, "load", None)
-    step = CompiledModel(arch, plain.params, cache, 1, 1, 16)
+    step = CompiledModel(arch, plain.params, cache, 1, 1, 16, 16)
     found = step(np.array([5]), np.array([37]), np.array([0]))
     assert np.abs(found - expected).max() < 1e-3

@@ -29,9 +29,7 @@ BOUND_OF_8, MEDIAN_OF_8 = 0.5, 5e-2
 
 
 def compiled(twin: Decoder, threads: int = THREADS[-1], bits: int = 16) -> CompiledModel:
-    model = CompiledModel(twin.arch, twin.params, twin.cache, threads, 4, CHUNK)
-    model.round_prompts_to(bits)
-    return model
+    return CompiledModel(twin.arch, twin.params, twin.cache, threads, 4, CHUNK, bits)
 
 
 def prefill(model: CompiledModel, text: np.ndarray, slot: int, layers: int, cuts: tuple[int, ...] = ()) -> np.ndarray:

@@ -20,7 +20,7 @@ BOUNDS = {"fp32": 1e-4, "half": 5e-3, "int8": 2e-2, "int4": 2e-2, "int8 kv": 5e-
 
 
 def compiled(twin: Decoder, threads: int = THREADS[-1], batch: int = 16) -> CompiledModel:
-    return CompiledModel(twin.arch, twin.params, twin.cache, threads, batch, 64)
+    return CompiledModel(twin.arch, twin.params, twin.cache, threads, batch, 64, 16)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
