@@ -82,7 +82,7 @@ def main(
     tokens: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Greedy tokens a prompt (32); with --fidelity, tokens of all reviews, 0 whole (20,000)."
+            min=0, help="Greedy tokens a prompt (32); with --fidelity, tokens predicted in all, 0 for all (20,000)."
         ),
     ] = None,
     fidelity: Annotated[bool, typer.Option(help="What each precision loses against fp32 on held-out reviews.")] = False,

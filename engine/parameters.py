@@ -7,7 +7,7 @@ q, k and v are one matrix, gate and up another; biases that a family lacks are e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -18,7 +18,7 @@ from engine.errors import BadModel, BadRequest
 from engine.families import Architecture, rotary
 from engine.quantize import GROUP, PANEL, QUAD, in_panels, lying, panels, quantize_groups, quantize_rows, widen_groups
 
-State = dict[str, Tensor]
+State = Mapping[str, Tensor]
 
 NOTHING = torch.zeros(0, 0)
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from engine import memory
+from engine.balance import balanced
 from engine.errors import BadModel
 from engine.families import Architecture, rotary
 from engine.parameters import Matrix, Parameters, build, expected_shapes, matrix_shapes
@@ -27,7 +28,7 @@ from engine.weights import ModelFiles, cache, check_shapes, load_state
 from engine.weights.files import read_json, sha256, short
 from engine.weights.integrity import check_file, recorded_hashes, weight_files
 
-FORMAT = 2  # raise it when `build` or `quantize` give other numbers than before
+FORMAT = 3  # raise it when `build`, `balanced` or `quantize` give other numbers than before
 FILE = "weights.safetensors"
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def prepare(
     compute_dtype: torch.dtype,
     on_layer: Callable[[float], None] | None = None,
 ) -> Parameters:
-    """The parameters of `files` as `parameters.build` makes them: from the cache, else made now and kept.
+    """The parameters of `files` as `parameters.build` makes them (int8 of a balanced state): from the cache, else made
+    now and kept.
 
     Raises BadModel and BadRequest as `load_state`, `check_shapes` and `build` do. A cache that cannot be written or an
     entry that is damaged costs only time.
@@ -63,7 +65,7 @@ def prepare(
     state = load_state(files.folder)
     check_shapes(state, expected_shapes(arch, state), files.folder)
     params = build(
-        arch, state, precision,
+        arch, balanced(arch, state) if precision == "int8" else state, precision,
         context=context, device=torch.device("cpu"), compute_dtype=compute_dtype, on_layer=on_layer,
     )  # fmt: skip
     if key:

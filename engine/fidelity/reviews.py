@@ -1,4 +1,4 @@
-"""Held-out text: reviews of the IMDB test split (Maas et al. 2011), cut so that they hold so many tokens in all."""
+"""Held-out text: reviews of the IMDB test split (Maas et al. 2011), cut so that so many tokens in all are predicted."""
 
 from __future__ import annotations
 
@@ -81,23 +81,24 @@ def draw(texts: Sequence[str], count: int) -> list[str]:
 
 
 def cut(texts: Sequence[str], tokenizer: Tokenizer, total: int, longest: int) -> list[Excerpt]:
-    """The first n tokens of each text (at most `longest`), n the least with `total` tokens in all; 0 takes all.
+    """The first n tokens of each text (at most `longest`), n the least with `total` tokens in all that are predicted,
+    which the first of a text is not; 0 takes all.
 
     A text that ends sooner is taken whole. Raises NoReviews where they do not hold so many.
     """
     encoded = [tokenizer.encode_with_offsets(text) for text in texts]
-    lengths = np.array([min(len(ids), longest) for ids, _ in encoded])
-    if lengths.sum() < total:
+    predicted = np.array([max(min(len(ids), longest) - 1, 0) for ids, _ in encoded])
+    if predicted.sum() < total:
         raise NoReviews(
-            f"These {len(texts):,} reviews hold {lengths.sum():,} tokens of the {total:,} asked for: take more."
+            f"These {len(texts):,} reviews hold {predicted.sum():,} tokens of the {total:,} asked for: take more."
         )
-    keep = _least(lambda n: int(np.minimum(lengths, n).sum()) >= total, 2, longest) if total else longest
+    keep = _least(lambda n: int(np.minimum(predicted, n - 1).sum()) >= total, 2, longest) if total else longest
     excerpts = []
     for text, (ids, offsets) in zip(texts, encoded, strict=True):
         taken = min(len(ids), keep)
         if taken >= 2:
-            predicted = text[offsets[0][1] : offsets[taken - 1][1]]
-            excerpts.append(Excerpt(tuple(ids[:taken]), len(predicted.encode())))
+            rest = text[offsets[0][1] : offsets[taken - 1][1]]
+            excerpts.append(Excerpt(tuple(ids[:taken]), len(rest.encode())))
     return excerpts
 
 
