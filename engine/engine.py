@@ -113,6 +113,11 @@ class Engine:
         """Prompt tokens copied from the prefix tree instead, since the engine was loaded."""
         return self._prefill.reused
 
+    def reset_prefix_cache(self) -> None:
+        """Forget every prompt that is not being run now: what comes next is read as by a new engine."""
+        if self._prefill.tree is not None:
+            self._run(self._prefill.tree.clear)
+
     def close(self) -> None:
         """Stop and free the engine; requests under way end with an error."""
         with _guard:

@@ -41,6 +41,9 @@ def classify(
     calibrate: Annotated[
         bool, typer.Option(help="Correct for what the model prefers before it reads the text.")
     ] = True,
+    head: Annotated[
+        str | None, typer.Option(help="A trained head, by name or the path of its .json file.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score labels for a text."""
@@ -48,7 +51,7 @@ def classify(
 
     words = read_text(text, file)
     pipeline = ClassificationPipeline(load_engine(config))
-    result = pipeline(words, tuple(label or DEFAULT_LABELS), multi_label=multi_label, calibrate=calibrate)
+    result = pipeline(words, tuple(label or DEFAULT_LABELS), multi_label=multi_label, calibrate=calibrate, head=head)
     _print(result.to_dict(), "\n".join(f"{row['score']:.3f}  {row['label']}" for row in result.scores), as_json)
     _tell(result.info)
 

@@ -43,16 +43,18 @@ _ENGINE_OPTIONS: dict[str, Any] = {
 
 
 def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with its parameter `config: EngineConfig` replaced by the options that make one."""
+    """The command with its parameter `config: EngineConfig` replaced by the options that make one. An option that the
+    command declares itself is its own, and left as it is by default in `config`."""
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "config"]
+    options = {name: annotation for name, annotation in _ENGINE_OPTIONS.items() if name not in [p.name for p in own]}
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(_DEFAULT, name), annotation=annotation)
-        for name, annotation in _ENGINE_OPTIONS.items()
+        for name, annotation in options.items()
     ]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in _ENGINE_OPTIONS}
+        chosen = {name: given.pop(name) for name in options}
         command(**given, config=replace(_DEFAULT, **chosen))
 
     del wrapper.__wrapped__  # its hints would be read instead of ours

@@ -71,7 +71,11 @@ def imdb_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imdb")
     for split in ("train", "test"):
         rows = [
-            (f"Film {split} {i}.<br /><br />The acting was {word}, the plot {words[i % 8 - 1]}. Seen {i} times.", label)
+            (
+                f"Film {split} {i}.<br /><br />The acting was {word}, the plot {words[i % 8 - 1]}. Seen {i} times."
+                + (f" {9 if label else 2}/10" if i % 4 == 0 else ""),
+                label,
+            )
             for label, words in ((0, _BLAME), (1, _PRAISE))
             for i, word in enumerate(words * 2)
         ]

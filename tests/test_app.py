@@ -30,7 +30,7 @@ from tests.serving import free_port
 ROOT = Path(app.__file__).parent
 QUEUE = 7
 CONTRACT = {
-    "/classify": ["text", "labels", "multi_label", "calibrate"],
+    "/classify": ["text", "labels", "multi_label", "calibrate", "head"],
     "/summarize": ["text", "length", "style"],
     "/answer": ["question", "context", "top_k", "no_answer_threshold"],
     "/generate": [

@@ -113,6 +113,10 @@ class PrefixTree:
         finally:
             self.release(node)
 
+    def clear(self) -> None:
+        """Throw away all that is not held."""
+        self._make_room(self.limit)
+
     def hold(self, node: Node) -> None:
         """Keep a node and all it hangs on until `release`."""
         for held in _upwards(node):

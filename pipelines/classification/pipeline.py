@@ -14,8 +14,9 @@ from scipy.special import expit, logsumexp, softmax
 from engine.errors import BadRequest
 from engine.results import Timing
 from pipelines.classification import templates
+from pipelines.classification.heads import Head, load_head
 from pipelines.prompt import text_prompt
-from pipelines.results import ClassificationResult, LabelScore, RunInfo, total_timing
+from pipelines.results import ClassificationResult, LabelScore, RunInfo, Shortened, total_timing
 from pipelines.text import check_text, require_kind, room_for_text, run_info, shorten_text
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class ClassificationPipeline:
       probability after the content-free inputs: above 0.5, the text made it likelier. A label's negation ("not
       sports") and a yes/no question were tried first and ordered texts at chance or little better with a small model.
 
-    A sequence-classification model (kind "classification") gives its own labels instead.
+    A sequence-classification model (kind "classification") gives its own labels instead, and so does a trained head
+    (see `heads`).
 
     Parameters
     ----------
@@ -67,8 +69,10 @@ class ClassificationPipeline:
         *,
         multi_label: bool = False,
         calibrate: bool = True,
+        head: Head | str | None = None,
     ) -> ClassificationResult:
-        """The labels with their scores, the highest first.
+        """The labels with their scores, the highest first; where `head` is given (one, its name, or the path of its
+        JSON file), that one's.
 
         A text over the window is shortened to its head and tail, and `info.shortened` says by how much. Labels judged
         one by one are always compared with the content-free inputs, so `calibrate` changes nothing for them.
@@ -76,9 +80,11 @@ class ClassificationPipeline:
         Raises
         ------
         BadRequest : empty or unreadable text; no labels, a repeated or empty one, more than `MAX_LABELS`; a single
-            label without `multi_label`.
+            label without `multi_label`; a head of another model. UserError : no such head.
         """
         text = check_text(text)
+        if head is not None:
+            return self._by_head(text, labels, load_head(head) if isinstance(head, str) else head)
         if self.engine.info.kind == "classification":
             return self._by_model(text, labels)
         judgement = self.judge(text, labels, multi_label=multi_label)
@@ -138,13 +144,30 @@ class ClassificationPipeline:
         [scores] = self.engine.classify([short])
         seconds = time.perf_counter() - began
         tokens = len(tokenizer.encode(short))
+        return self._own_labels(self.engine.info.model, scores, labels, tokens, seconds, shortened)
+
+    def _by_head(self, text: str, labels: Sequence[str], head: Head) -> ClassificationResult:
+        """A trained head's own labels."""
+        began = time.perf_counter()
+        features, tokens, shortened = head.features(self.engine, text)
+        scores = dict(zip(head.labels, head.probabilities(features).tolist(), strict=True))
+        seconds = time.perf_counter() - began
+        return self._own_labels(f"The head '{head.name}'", scores, labels, tokens, seconds, shortened)
+
+    def _own_labels(
+        self,
+        whose: str,
+        scores: dict[str, float],
+        asked: Sequence[str],
+        tokens: int,
+        seconds: float,
+        shortened: Shortened | None,
+    ) -> ClassificationResult:
+        """Scores of labels that were learnt; others that were asked for are named in a note."""
         timing = Timing(tokens, ttft_s=seconds, prefill_tokens_per_s=tokens / max(seconds, 1e-9))
         notes = []
-        if tuple(labels) != DEFAULT_LABELS and set(labels) != set(scores):
-            notes.append(
-                f"{self.engine.info.model} knows only its own labels ({', '.join(scores)}): those asked for were "
-                f"not used."
-            )
+        if tuple(asked) != DEFAULT_LABELS and set(asked) != set(scores):
+            notes.append(f"{whose} knows only its own labels ({', '.join(scores)}): those asked for were not used.")
         return ClassificationResult(_sorted(list(scores.items())), run_info(self.engine, timing, shortened, notes))
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 
 from engine.errors import BadRequest
 from pipelines import screen
+from pipelines.classification.heads import head_names
 from pipelines.holder import EngineHolder
 from pipelines.results import ClassificationResult
 from pipelines.screen import Buttons, Example
@@ -20,14 +21,16 @@ TASK = "classification"
 DEFAULT_LABELS = "positive, negative"
 SHOWN = 12  # bars on the page; the endpoint gives all labels
 
-# Text, labels, each label on its own, calibrated.
+NO_HEAD = "none: any labels"
+
+# Text, labels, each label on its own, calibrated, trained head.
 EXAMPLES = (
     Example(
         "A happy viewer",
         (
             "I went in expecting very little and came out grinning. The script is sharp, the two leads have real "
             "chemistry, and the last twenty minutes are some of the most moving I have seen this year.",
-            DEFAULT_LABELS, False, True,
+            DEFAULT_LABELS, False, True, NO_HEAD,
         ),
     ),
     Example(
@@ -35,14 +38,14 @@ EXAMPLES = (
         (
             "Two hours of my life I will never get back. The plot makes no sense, the acting is wooden, and the jokes "
             "fall flat one after another.",
-            DEFAULT_LABELS, False, True,
+            DEFAULT_LABELS, False, True, NO_HEAD,
         ),
     ),
     Example(
         "Praise with a but",
         (
             "Beautiful pictures and a lovely score cannot hide that nothing happens. I admired it, and I was bored.",
-            "positive, negative, mixed", False, True,
+            "positive, negative, mixed", False, True, NO_HEAD,
         ),
     ),
     Example(
@@ -50,7 +53,7 @@ EXAMPLES = (
         (
             "The central bank raised interest rates by a quarter point on Thursday, saying that prices are still "
             "rising faster than it would like. Shares fell and the currency gained.",
-            "sports, economy, science, cooking", False, True,
+            "sports, economy, science, cooking", False, True, NO_HEAD,
         ),
     ),
     Example(
@@ -58,7 +61,7 @@ EXAMPLES = (
         (
             "My parcel arrived two weeks late, the box was crushed, and nobody answers the phone. Please send me my "
             "money back.",
-            "late delivery, damaged goods, refund, praise", True, True,
+            "late delivery, damaged goods, refund, praise", True, True, NO_HEAD,
         ),
     ),
 )  # fmt: skip
@@ -74,9 +77,13 @@ def split_labels(labels: object) -> list[str]:
 
 
 def start(
-    pipeline: ClassificationPipeline, text: str, labels: str, multi_label: bool, calibrate: bool
+    pipeline: ClassificationPipeline, text: str, labels: str, multi_label: bool, calibrate: bool, head: str
 ) -> Iterable[ClassificationResult]:
-    return [pipeline(text, split_labels(labels), multi_label=bool(multi_label), calibrate=bool(calibrate))]
+    chosen = None if head in ("", NO_HEAD) else head
+    if chosen is not None and chosen not in head_names():  # no path: a visitor may not name files of the server
+        raise BadRequest(f"There is no trained head '{chosen}' here: choose among {', '.join(head_names()) or 'none'}.")
+    asked = DEFAULT_LABELS if chosen else labels
+    return [pipeline(text, split_labels(asked), multi_label=bool(multi_label), calibrate=bool(calibrate), head=chosen)]
 
 
 def show(result: ClassificationResult, *values: Any) -> tuple[list[Any], str]:
@@ -98,6 +105,10 @@ def build(holder: EngineHolder) -> None:
             with gr.Row():
                 multi = gr.Checkbox(False, label="Judge each label on its own", scale=2, min_width=200)
                 calibrate = gr.Checkbox(True, label="Calibrate", min_width=100)
+            head = gr.Dropdown(
+                [NO_HEAD, *head_names()], value=NO_HEAD, label="Trained head, with labels of its own",
+                elem_id=f"{TASK}-head",
+            )  # fmt: skip
             run, stop, clear = screen.buttons(TASK, "Classify")
         with gr.Column(scale=1, min_width=300):
             chart = gr.Label(
@@ -105,12 +116,12 @@ def build(holder: EngineHolder) -> None:
             )
             line = screen.line(TASK)
     row = Buttons(run, stop, clear, line)
-    screen.wire(holder, TASK, row, [text, labels, multi, calibrate], [chart], start, show, EXAMPLES)
+    screen.wire(holder, TASK, row, [text, labels, multi, calibrate, head], [chart], start, show, EXAMPLES)
     screen.endpoint(holder, TASK, "classify", classify)
 
 
 def classify(
-    text: str, labels: str = DEFAULT_LABELS, multi_label: bool = False, calibrate: bool = True
+    text: str, labels: str = DEFAULT_LABELS, multi_label: bool = False, calibrate: bool = True, head: str = ""
 ) -> Callable[[Any], Iterable[dict[str, Any]]]:
     """Score labels for a text: {label, score} of the best, scores: [{label, score}, ...] of all, timing.
 
@@ -119,5 +130,6 @@ def classify(
         labels: words or phrases with commas between them.
         multi_label: judge each label on its own; the scores then do not sum to 1.
         calibrate: correct for what the model prefers before it reads the text.
+        head: a trained head by name; it has labels of its own, and the three before do not matter.
     """
-    return lambda pipeline: [result.to_dict() for result in start(pipeline, text, labels, multi_label, calibrate)]
+    return lambda pipeline: [result.to_dict() for result in start(pipeline, text, labels, multi_label, calibrate, head)]

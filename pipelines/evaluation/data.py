@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
 import numpy as np
 
-from engine.errors import UserError
+from pipelines.evaluation.sources import BadData, Split, read
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Split = Literal["train", "test"]
-HUB_ID = "stanfordnlp/imdb"
 LABELS = ("negative", "positive")  # label 0 and 1
 
 _BREAK = re.compile(r"[ \t]*(?:<br[ \t]*/?>[ \t]*)+", re.IGNORECASE)
@@ -27,17 +21,18 @@ _CONTROL = {code: "" for code in [*range(32), 0x7F] if chr(code) not in "\t\n"}
 _REPAIR = {**_CP1252, **_CONTROL}
 
 
-class BadData(UserError):
-    """Data that cannot be read or does not suffice, in one sentence."""
-
-
 @dataclass(frozen=True)
 class Review:
-    """`id` is "split/row" of the published table; `label` 0 (negative) or 1 (positive); `text` is clean."""
+    """`id` is "split/row" of the published table, or the name of its file; `label` 0 (negative) or 1 (positive); `text`
+    is clean; `stars` 1 to 10 and `film`, its id, where they are known. `about` holds what else an evaluation was given
+    with a text of its own: a question, a reference."""
 
     id: str
     text: str
     label: int
+    stars: int | None = None
+    film: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,60 +57,10 @@ def clean_review(text: str) -> str:
 
 
 def load_reviews(split: Split) -> tuple[list[Review], str]:
-    """All reviews of a split in published order, cleaned, and the sentence that says where they came from.
-
-    `IMDB_DIR` names a folder with `{split}-*.parquet` or `{split}.parquet`; without it the `datasets` library reads
-    `stanfordnlp/imdb`. BadData if they are missing, half-downloaded or of another shape.
-    """
-    folder = os.environ.get("IMDB_DIR", "")
-    frame, source = _from_folder(Path(folder), split) if folder else _from_hub(split)
-    missing = {"text", "label"} - set(frame.columns)
-    if missing:
-        raise BadData(
-            f"{source} has no column {' and '.join(sorted(missing))}: give the IMDB table with text and label."
-        )
-    labels = frame["label"].to_numpy()
-    if not np.isin(labels, (0, 1)).all() or frame["text"].isna().any():
-        raise BadData(
-            f"{source} holds rows without text or with labels other than 0 and 1: give the IMDB {split} split."
-        )
-    rows = zip(frame["text"], labels, strict=True)
-    return [Review(f"{split}/{i}", clean_review(text), int(label)) for i, (text, label) in enumerate(rows)], source
-
-
-def _from_folder(folder: Path, split: Split) -> tuple[pd.DataFrame, str]:
-    import pandas as pd
-
-    files = sorted([*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.parquet")])
-    if not files:
-        raise BadData(
-            f"IMDB_DIR is {folder}, where no {split}-*.parquet stands: name the folder of {HUB_ID}, or unset it."
-        )
-    expected = re.search(r"-of-(\d+)\.parquet$", files[0].name)
-    if expected and len(files) != int(expected[1]):
-        raise BadData(f"{folder} holds {len(files)} of {int(expected[1])} {split} files: download the rest.")
-    frames = []
-    for file in files:
-        try:
-            frames.append(pd.read_parquet(file))
-        except (OSError, ValueError) as error:  # pyarrow's errors are of these two families
-            reason = str(error).splitlines()[0][:120]
-            raise BadData(f"{file} cannot be read ({reason}): it may be half-downloaded, fetch it again.") from error
-    return pd.concat(frames, ignore_index=True), f"{folder.name}/{split} parquet in IMDB_DIR"
-
-
-def _from_hub(split: Split) -> tuple[pd.DataFrame, str]:
-    import datasets
-
-    try:
-        frame = datasets.load_dataset(HUB_ID, split=split).to_pandas()
-    except Exception as error:  # the library raises dozens of types for "not reachable"
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise BadData(
-            f"{HUB_ID} could not be loaded ({reason}): connect to the network, or set IMDB_DIR to a folder with "
-            f"its parquet files."
-        ) from error
-    return frame, f"{HUB_ID} through datasets {datasets.__version__}"
+    """All reviews of a split in published order, cleaned, and the sentence that says where they came from. Sources and
+    errors as `sources.read`."""
+    raw, source = read(split)
+    return [Review(row.id, clean_review(row.text), row.label, row.stars, row.film) for row in raw], source
 
 
 def _key(text: str) -> str:
@@ -158,3 +103,14 @@ def balanced_sample(split: Split, limit: int, seed: int) -> Sample:
     order = rng.permutation(len(drawn))
     shuffled = tuple(drawn[i] for i in order)
     return Sample(split, shuffled, everything.source, everything.rows, everything.duplicates, everything.in_train)
+
+
+def draw(reviews: Sequence[Review], count: int, seed: int) -> list[Review]:
+    """`count` of the reviews in random order. Same seed, same reviews."""
+    return [reviews[i] for i in np.random.default_rng(seed).permutation(len(reviews))[:count]]
+
+
+def without(reviews: Iterable[Review], texts: Collection[str]) -> list[Review]:
+    """The reviews whose text, white space apart, is none of `texts`."""
+    avoided = {_key(text) for text in texts}
+    return [review for review in reviews if _key(review.text) not in avoided]

@@ -6,12 +6,14 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import available_threads
-from pipelines.evaluation.data import Sample
+from engine.config import EngineConfig, available_threads
+from pipelines.evaluation.data import Review, Sample
+from pipelines.evaluation.runner import Options
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -19,8 +21,20 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "numba", "numpy", "scipy", "scikit-learn", "datasets", "pandas")
 
 
-def environment(engine: Engine, task: str, prompt: str, sample: Sample, seed: int, command: str) -> dict[str, Any]:
-    """The environment block of a report, JSON-able."""
+def environment(
+    config: EngineConfig,
+    precisions: Sequence[str],
+    task: str,
+    prompt: str,
+    sample: Sample,
+    reviews: Sequence[Review],
+    options: Options,
+    command: str,
+) -> dict[str, Any]:
+    """The environment block of a report, JSON-able: everything that is known before an engine is loaded. `reviews` are
+    those of the sample, and texts beside it."""
+    settings = asdict(config)
+    del settings["precision"]
     return {
         "task": task,
         "command": command,
@@ -29,20 +43,29 @@ def environment(engine: Engine, task: str, prompt: str, sample: Sample, seed: in
         "machine": f"{platform.platform()}, {_processor()}, {available_threads()} CPUs usable",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "engine": {**asdict(engine.info), "notes": list(engine.info.notes)},
-        "kv_cache": engine.config.kv_cache,
+        "precisions": list(precisions),
+        "settings": settings,
+        "options": options.to_dict(),
+        "engines": {},
         "prompt": prompt,
         "sample": {
             "source": sample.source,
             "split": sample.split,
             "reviews": len(sample.reviews),
             "positive": sum(review.label for review in sample.reviews),
-            "seed": seed,
+            "beside": len(reviews) - len(sample.reviews),
+            "seed": options.seed,
             "rows_published": sample.rows,
             "duplicates_removed": sample.duplicates,
             "found_in_train_removed": sample.in_train,
+            "ids": [review.id for review in reviews],
         },
     }
+
+
+def engine_facts(engine: Engine) -> dict[str, Any]:
+    """What the environment block says of an engine that ran."""
+    return {**asdict(engine.info), "notes": list(engine.info.notes)}
 
 
 def _version(package: str) -> str:

@@ -1,20 +1,31 @@
-"""An outside judge of sentiment: TF-IDF and logistic regression on the train split, never the model that writes."""
+"""An outside judge of sentiment: TF-IDF and logistic regression on the train split, never the model that writes. It is
+also the baseline that a classifier must beat, fitted on as many rows as that one or on all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from pipelines.evaluation.data import unique_reviews
+from pipelines.evaluation.data import Review, balanced_sample, unique_reviews
 
 
 @lru_cache(maxsize=1)
 def sentiment_judge() -> Pipeline:
-    """The fitted judge; `predict([text])` gives 0 (negative) or 1. Fitted once, on the unique train reviews."""
-    train = unique_reviews("train").reviews
+    """The judge, fitted once on the unique train reviews; `predict([text])` gives 0 (negative) or 1."""
+    return _fit(unique_reviews("train").reviews)
+
+
+@lru_cache(maxsize=1)
+def baseline(rows: int, seed: int) -> Pipeline:
+    """The same, fitted on the rows that a head of so many rows and that seed is."""
+    return _fit(balanced_sample("train", rows, seed).reviews)
+
+
+def _fit(train: Sequence[Review]) -> Pipeline:
     judge = make_pipeline(
         TfidfVectorizer(sublinear_tf=True, min_df=min(5, max(1, len(train) // 1_000)), max_features=50_000),
         LogisticRegression(C=3.0, max_iter=1_000),

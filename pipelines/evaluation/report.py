@@ -6,171 +6,240 @@ The figures come from `rows.jsonl` alone; `run.json` only says where and how the
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
 from engine.errors import UserError
 from pipelines import TASKS, load
-from pipelines.evaluation.runner import ROWS_FILE, RUN_FILE, read_rows
+from pipelines.cli import run_app
+from pipelines.evaluation.paired import EXAMPLES, Comparison, compare, level
+from pipelines.evaluation.picture import Point, Probabilities, draw
+from pipelines.evaluation.runner import ROWS_FILE, read_rows, read_run
+from pipelines.evaluation.show import FORMATS, Cells, Titled, finite, markdown, print_table
 from pipelines.evaluation.statistics import Figure, mean, share
+
+SECONDS = "seconds a review"
+PICTURE = "report.png"
+COLUMNS = ("figure", "value", "95 % interval", "n", "interval by", "note")
+COMPARED = ("against", "measure", "difference", "95 % interval", "lost", "won", "McNemar p", "verdict")
 
 
 @dataclass(frozen=True)
-class Report:
-    """The figures of a run, one example, and the environment it ran in. `missing`: reviews drawn but not reached."""
+class Part:
+    """One precision's figures and one example; `missing`: reviews drawn but not reached; `levels`: what it is compared
+    by."""
 
-    environment: dict[str, Any]
+    precision: str
     figures: list[Figure]
     example: str
     rows: int
     failed: int
     missing: int
-    reading: str
+    levels: list[Figure]
+    probabilities: Probabilities | None
+
+    @property
+    def rows_per_s(self) -> float:
+        seconds = next((figure.value for figure in self.figures if figure.name == SECONDS), 0.0)
+        return 1 / seconds if seconds else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "environment": self.environment,
+            "precision": self.precision,
             "rows": self.rows,
             "failed": self.failed,
             "missing": self.missing,
             "complete": self.missing == 0,
-            "figures": [_finite(figure.to_dict()) for figure in self.figures],
+            "figures": [finite(figure.to_dict()) for figure in self.figures],
             "example": self.example,
         }
 
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of a run, precision by precision, what the later ones lose against the first, and the environment it
+    ran in."""
+
+    environment: dict[str, Any]
+    parts: list[Part]
+    comparisons: list[Comparison]
+    reading: str
+
+    @property
+    def drawn(self) -> int:
+        return sum(part.rows + part.missing for part in self.parts)
+
+    @property
+    def done(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def failed(self) -> int:
+        return sum(part.failed for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "environment": self.environment,
+            "complete": self.done == self.drawn,
+            "precisions": [part.to_dict() for part in self.parts],
+            "comparisons": [finite(one.to_dict()) for one in self.comparisons],
+        }
+
+    def title(self) -> str:
+        model = next(iter(self.environment["engines"].values()), {"model": "?"})["model"]
+        return f"IMDB {self.environment['task']}: {model}, {', '.join(self.environment['precisions'])}"
+
     def facts(self) -> list[str]:
-        """Sentences a reader must know before the table."""
-        sample, engine = self.environment["sample"], self.environment["engine"]
+        """Sentences a reader must know before the tables."""
+        sample = self.environment["sample"]
         facts = [
             f"{engine['model']} ({engine['source']}), {engine['precision']} on {engine['device']}, "
-            f"{engine['threads']} threads.",
-            f"IMDB {sample['split']} ({sample['source']}): {sample['reviews']:,} reviews, {sample['positive']:,} "
-            f"of them positive, "
-            f"seed {sample['seed']}; of {sample['rows_published']:,} rows {sample['duplicates_removed']:,} "
-            f"duplicates and "
-            f"{sample['found_in_train_removed']:,} texts that stand in train were removed first.",
+            f"{engine['threads']} threads."
+            for engine in self.environment["engines"].values()
         ]
+        facts.append(
+            f"IMDB {sample['split']} ({sample['source']}): {sample['reviews']:,} reviews, {sample['positive']:,} of "
+            f"them positive, seed {sample['seed']}; of {sample['rows_published']:,} rows "
+            f"{sample['duplicates_removed']:,} duplicates and {sample['found_in_train_removed']:,} texts that stand in "
+            "train were removed first."
+            + (f" Beside them {sample['beside']:,} texts of their own." if sample["beside"] else "")
+        )
+        commits = {self.environment["commit"], *(again["commit"] for again in self.environment.get("resumed", []))}
+        if len(commits) > 1:
+            facts.append(f"The rows were made by {len(commits)} versions of the code: {', '.join(sorted(commits))}.")
         if self.failed:
-            facts.append(f"{self.failed:,} of {self.rows:,} rows failed and are not in the figures.")
-        if self.missing:
-            facts.append(f"Partial: the run was stopped, {self.missing:,} reviews were not reached.")
+            facts.append(f"{self.failed:,} of {self.done:,} rows failed and are not in the figures.")
+        if self.done < self.drawn:
+            facts.append(f"Partial: the run was stopped, {self.drawn - self.done:,} rows were not reached.")
         return [*facts, self.reading]
 
-    def table(self) -> Table:
-        table = Table(
-            title=f"IMDB {self.environment['task']}, {self.environment['engine']['precision']}", title_justify="left"
-        )
-        for column in ("figure", "value", "95 % interval", "n", "interval by", "note"):
-            table.add_column(column, justify="right" if column in ("value", "n") else "left")
-        for figure in self.figures:
-            table.add_row(*_cells(figure))
-        return table
+    def tables(self) -> list[Titled]:
+        task = self.environment["task"]
+        found: list[Titled] = [
+            (f"IMDB {task}, {p.precision}", COLUMNS, [_cells(f) for f in p.figures]) for p in self.parts
+        ]
+        if self.comparisons:
+            title = f"The same reviews in {self.comparisons[0].base}"
+            found.append((title, COMPARED, [_compared(one) for one in self.comparisons]))
+        return found
+
+    def remarks(self) -> list[str]:
+        """What the comparisons can show, and the reviews that fell."""
+        lines = []
+        for one in self.comparisons:
+            lines.append(f"{one.precision}, {one.measure}: {one.power()}")
+            if one.lost or one.won:
+                lost, won = (", ".join(ids[:EXAMPLES]) or "none" for ids in (one.lost or (), one.won or ()))
+                lines.append(f"{one.precision}, {one.measure}: lost {lost}; won {won}.")
+        return lines
 
     def markdown(self) -> str:
         environment = self.environment
-        lines = [
-            f"# IMDB {environment['task']}: {environment['engine']['model']}, {environment['engine']['precision']}",
-            "",
-        ]
-        lines += [f"- {fact}" for fact in self.facts()]
-        lines += ["", "| figure | value | 95 % interval | n | interval by | note |", "|---|---:|---|---:|---|---|"]
-        lines += [
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(figure)) + " |" for figure in self.figures
-        ]
-        lines += ["", "## Example", "", _fence(self.example), "", "## Prompt", "", _fence(environment["prompt"])]
-        lines += ["", "## Environment", "", _fence(json.dumps(environment, indent=2, ensure_ascii=False)), ""]
-        return "\n".join(lines)
+        sections = {f"Example, {part.precision}": part.example for part in self.parts[:1]}
+        sections |= {"Prompt": environment["prompt"], "Environment": _short(environment)}
+        facts = [*self.facts(), f"![Quality against speed]({PICTURE})"]
+        return markdown(self.title(), facts, self.tables(), self.remarks(), sections)
 
 
-def _cells(figure: Figure) -> list[str]:
+def _short(environment: dict[str, Any]) -> str:
+    """Without the ids of the sample, which stand in run.json."""
+    sample = {key: value for key, value in environment["sample"].items() if key != "ids"}
+    return json.dumps({**environment, "sample": sample}, indent=2, ensure_ascii=False)
+
+
+def _cells(figure: Figure) -> Cells:
     interval = figure.interval()
     return [figure.name, figure.text(), interval, f"{figure.n:,}", figure.method if interval else "", figure.note]
 
 
-def _fence(text: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}\n{text}\n{fence}"
-
-
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: an undefined value is null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in fields.items()
-    }
+def _compared(one: Comparison) -> Cells:
+    flips = [f"{len(ids):,}" if ids is not None else "" for ids in (one.lost, one.won)]
+    p = "" if one.p is None else f"{one.p:.3g}"
+    margin = f"{100 * one.margin:g} points" if one.difference.percent else f"{one.margin:g}"
+    return [
+        one.precision, one.measure, one.difference.signed(), one.difference.interval(), *flips, p,
+        f"{one.verdict} (margin {margin})",
+    ]  # fmt: skip
 
 
 def build_report(folder: Path) -> Report:
     """The report of the run in `folder`; UserError if its files are missing, damaged or of an unknown task."""
     rows = read_rows(folder / ROWS_FILE)
-    try:
-        environment = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        task, drawn = environment["task"], environment["sample"]["reviews"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder / RUN_FILE} is missing or damaged: name the folder of a run.") from error
+    environment = read_run(folder)
     paths = {known.name: known.evaluation for known in TASKS}
+    task = environment["task"]
     if task not in paths:
-        raise UserError(f"{folder / RUN_FILE} is of the task '{task}', which is unknown here.")
+        raise UserError(f"{folder / ROWS_FILE} is of the task '{task}', which is unknown here.")
     evaluation = load(paths[task])
-    good = [row for row in rows if "error" not in row]
-    figures = evaluation.figures(good) + _common(good) if good else []
-    example = evaluation.example(good) if good else ""
-    return Report(
-        environment, figures, example, len(rows), len(rows) - len(good), drawn - len(rows), evaluation.reading
-    )
+    parts, good = [], {}
+    for precision in environment["precisions"]:
+        own = [row for row in rows if row.get("precision") == precision]
+        good[precision] = [row for row in own if "error" not in row]
+        figures = evaluation.figures(good[precision]) + _common(good[precision]) if good[precision] else []
+        example = evaluation.example(good[precision]) if good[precision] else ""
+        missing = len(environment["sample"]["ids"]) - len(own)
+        found = [level(measure, good[precision]) for measure in evaluation.measures]
+        levels = [one for one in found if one is not None]
+        said = evaluation.probabilities(good[precision]) if good[precision] else None
+        failed = len(own) - len(good[precision])
+        parts.append(Part(precision, figures, example, len(own), failed, missing, levels, said))
+    base, *others = environment["precisions"]
+    compared = [compare(m, good[base], good[other]) for other in others for m in evaluation.measures]
+    return Report(environment, parts, [one for one in compared if one is not None], evaluation.reading)
 
 
 def _common(rows: list[dict[str, Any]]) -> list[Figure]:
     """What every task reports: shortened texts and time."""
     return [
         share("texts shortened", [bool(row.get("shortened")) for row in rows]),
-        mean("seconds a review", [row["seconds"] for row in rows], note="one at a time, all of a row's work"),
+        mean(SECONDS, [row["seconds"] for row in rows], note="one at a time, all of a row's work"),
     ]
 
 
 def write_report(folder: Path) -> Report:
-    """Builds the report and writes `report.json` and `report.md` beside the rows."""
+    """Builds the report and writes `report.json`, `report.md` and its picture beside the rows."""
     report = build_report(folder)
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     (folder / "report.md").write_text(report.markdown(), encoding="utf-8")
+    points = [Point(part.precision, part.levels[0], part.rows_per_s) for part in report.parts if part.levels]
+    if points:
+        draw(folder / PICTURE, report.title(), points, report.parts[0].probabilities)
     return report
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Facts, table and example, for a person."""
-    for fact in report.facts():
-        console.print(fact, markup=False, highlight=False)
-    console.print(report.table(), highlight=False)
-    console.print(f"Example\n{report.example}\n", markup=False, highlight=False)
+def print_report(report: Report, form: str) -> None:
+    """Facts, tables and example on stdout, for a person ("table"), a page ("md") or a script ("json")."""
+    if form == "json":
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    elif form == "md":
+        print(report.markdown())
+    else:
+        print_table(report.facts(), report.tables(), [*report.remarks(), f"Example\n{report.parts[0].example}\n"])
 
 
-def stdout_console() -> Console:
-    """A console on stdout; 120 columns where there is no terminal, so that a table in a file is not broken."""
-    console = Console(file=sys.stdout)
-    return console if console.is_terminal else Console(file=sys.stdout, width=120)
+app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 
 
-def main(arguments: list[str]) -> int:
+@app.command(help=__doc__)
+def again(
+    folder: Annotated[Path, typer.Argument(help="Of a run.")],
+    format: Annotated[str, typer.Option(help=f"What is printed: {', '.join(FORMATS)}.")] = "table",
+) -> None:
+    if format not in FORMATS:
+        raise UserError(f"The format '{format}' is unknown: choose one of {', '.join(FORMATS)}.")
+    print_report(write_report(folder), format)
+    print(folder / "report.json", file=sys.stderr if format == "json" else sys.stdout)
+
+
+def main(arguments: list[str] | None = None) -> int:
     """`python -m pipelines.evaluation.report FOLDER`."""
-    if len(arguments) != 1:
-        print("Error: name one folder: python -m pipelines.evaluation.report FOLDER", file=sys.stderr)
-        return 2
-    try:
-        print_report(write_report(Path(arguments[0])), stdout_console())
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    print(Path(arguments[0]) / "report.json")
-    return 0
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

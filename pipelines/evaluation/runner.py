@@ -1,17 +1,25 @@
-"""Runs one task over a sample: one JSONL row a review, written as it is done."""
+"""Runs one task over a sample: one JSONL row a review and precision, written as it is done, in one order.
+
+A run that was killed goes on where it stopped: whole rows stay, half a row is cut off, and what comes next is what
+would have come. So that a row does not depend on the rows before it, the engine forgets earlier prompts at each.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.errors import UserError
-from pipelines.evaluation.data import Review, Sample
+from pipelines.evaluation.data import Review
+from pipelines.evaluation.paired import Measure
+from pipelines.evaluation.picture import Probabilities
+from pipelines.evaluation.sources import Split
 from pipelines.evaluation.statistics import Figure
 from pipelines.results import RunInfo
 
@@ -20,22 +28,56 @@ if TYPE_CHECKING:
 
 ROWS_FILE = "rows.jsonl"
 RUN_FILE = "run.json"
+TIMINGS = ("seconds", "timing")  # of a row: all that may differ between two runs of one command
+_SAME = ("task", "precisions", "settings", "options", "prompt", "sample")  # of run.json: what makes two runs one
 
 log = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What evaluations are told. `limit` reviews of `split` were drawn by `seed`, and as many are drawn of other files.
+    `head` names a trained one, None takes that of the model where Brisk has one; `contrast` is a file of contrast
+    pairs, `references` one of documents and summaries, `questions` are files of questions with answers."""
+
+    split: Split = "test"
+    seed: int = 0
+    limit: int = 200
+    head: str | None = None
+    contrast: Path | None = None
+    references: Path | None = None
+    questions: tuple[Path, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 class Evaluation(Protocol):
-    """One task measured on IMDB. `figures` and `example` see nothing but the rows of the file.
+    """One task measured on IMDB. `figures`, `example` and the measures see nothing but the rows of the file.
 
     `prompt` is the exact wording shown to the model, for the report; `reading` says in one line how to read the
-    figures.
+    figures; `measures` are what precisions are compared by, review by review, the one that counts first.
     """
 
     prompt: str
     reading: str
 
-    def __init__(self, engine: Engine, seed: int) -> None: ...
+    @property
+    def measures(self) -> Sequence[Measure]: ...
+
+    def __init__(self, engine: Engine, options: Options) -> None: ...
+
+    @staticmethod
+    def more(options: Options) -> list[Review]:
+        """Texts that are measured beside the sample, with ids of their own."""
 
     def run(self, review: Review) -> dict[str, Any]:
         """The outputs for one review (JSON-able), with `info_fields` of the pipeline's results."""
@@ -47,6 +89,10 @@ class Evaluation(Protocol):
     @staticmethod
     def example(rows: Sequence[Row]) -> str:
         """One review with what came out, to be read by a person."""
+
+    @staticmethod
+    def probabilities(rows: Sequence[Row]) -> Probabilities | None:
+        """What the picture shows of rows that carry probabilities."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +110,90 @@ def info_fields(info: RunInfo) -> dict[str, Any]:
     return {"timing": fields["timing"], "shortened": fields["shortened"]}
 
 
-def prepare_folder(output: Path, environment: Mapping[str, Any]) -> None:
-    """Makes the output folder and writes `run.json`; UserError if it holds a run already or cannot be written."""
-    if (output / ROWS_FILE).exists():
-        raise UserError(f"{output} holds the rows of another run: name a new folder with --output.")
+def prepare_folder(output: Path, environment: dict[str, Any], *, resume: bool = False) -> list[dict[str, Any]]:
+    """Makes the output folder with its `run.json`, or takes up the run in it; returns the rows it holds already.
+
+    UserError where it holds rows and `resume` is not asked for, where they are of another run or damaged, and where
+    nothing can be written.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / RUN_FILE).write_text(json.dumps(environment, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if not (output / ROWS_FILE).exists():
+            write_run(output, environment)
+            (output / ROWS_FILE).touch()
+            return []
+        if not resume:
+            raise UserError(
+                f"{output} holds the rows of another run: name a new folder with --output, or go on with --resume."
+            )
+        return _take_up(output, environment)
     except OSError as error:
         raise UserError(
             f"{output} cannot be written ({error.strerror or error}): name another folder with --output."
         ) from error
 
 
+def _take_up(output: Path, environment: dict[str, Any]) -> list[dict[str, Any]]:
+    before = read_run(output)
+    differing = [key for key in _SAME if before.get(key) != environment[key]]
+    if differing:
+        raise UserError(
+            f"{output} holds another run (its {' and '.join(differing)} differ): name a new folder with --output."
+        )
+    _cut_half_a_row(output / ROWS_FILE)
+    rows = read_rows(output / ROWS_FILE)
+    expected = [(p, id) for p in environment["precisions"] for id in environment["sample"]["ids"]][: len(rows)]
+    if [(row.get("precision"), row.get("id")) for row in rows] != expected:
+        raise UserError(f"{output / ROWS_FILE} does not hold the rows of its run in their order: start anew.")
+    taken_up = {key: environment[key] for key in ("date", "commit", "machine")}
+    environment |= {**before, "resumed": [*before.get("resumed", []), {**taken_up, "rows": len(rows)}]}
+    write_run(output, environment)
+    return rows
+
+
+def _cut_half_a_row(path: Path) -> None:
+    """A killed process may leave a row without its end."""
+    with open(path, "rb+") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+
+
+def write_run(output: Path, environment: Mapping[str, Any]) -> None:
+    """`run.json`, whole or as it was."""
+    half = output / f"{RUN_FILE}.part"
+    half.write_text(json.dumps(environment, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(half, output / RUN_FILE)
+
+
+def read_run(output: Path) -> dict[str, Any]:
+    """`run.json`; UserError if it is missing or damaged."""
+    try:
+        found = json.loads((output / RUN_FILE).read_text(encoding="utf-8"))
+        _ = found["task"], found["precisions"], found["sample"]["ids"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{output / RUN_FILE} is missing or damaged: name the folder of a run.") from error
+    return dict(found)
+
+
 def run_rows(
-    evaluation: Evaluation, sample: Sample, output: Path, progress: Callable[[Sequence[Review]], Iterator[Review]]
+    evaluation: Evaluation,
+    engine: Engine,
+    precision: str,
+    reviews: Sequence[Review],
+    output: Path,
+    progress: Callable[[Sequence[Review]], Iterator[Review]],
 ) -> Outcome:
-    """Every review through `evaluation.run`. One that raises is recorded as failed and the next is taken.
+    """Every review through `evaluation.run`, added to the rows. One that raises is recorded as failed and the next is
+    taken.
 
     Ctrl-C ends the run early; what is written stays, whole lines only.
     """
     done = failed = 0
-    with open(output / ROWS_FILE, "w", encoding="utf-8") as file:
+    with open(output / ROWS_FILE, "a", encoding="utf-8") as file:
         try:
-            for review in progress(sample.reviews):
-                row = _row(evaluation, review)
+            for review in progress(reviews):
+                engine.reset_prefix_cache()
+                row = {"precision": precision, **_row(evaluation, review)}
                 failed += "error" in row
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
@@ -99,7 +204,11 @@ def run_rows(
 
 
 def _row(evaluation: Evaluation, review: Review) -> dict[str, Any]:
-    start = {"id": review.id, "label": review.label}
+    start: dict[str, Any] = {"id": review.id, "label": review.label}
+    if review.stars is not None:
+        start["stars"] = review.stars
+    if review.film is not None:
+        start["film"] = review.film
     began = time.perf_counter()
     try:
         outputs = evaluation.run(review)

@@ -1,4 +1,5 @@
-"""Generation measured on IMDB: how well the model predicts reviews, and how its continuations compare with people's."""
+"""Generation measured on IMDB: how well the model predicts reviews, how its continuations compare with people's,
+whether they can be steered, and whether reviews come back word for word."""
 
 from __future__ import annotations
 
@@ -7,92 +8,170 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from engine.config import SamplingParams
 from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review
-from pipelines.evaluation.runner import Row, info_fields
+from pipelines.evaluation.judge import judged, sentiment_judge
+from pipelines.evaluation.paired import Measure
+from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, mean, ratio, share
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
-from pipelines.results import Shortened
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
-PREFIX_WORDS = 32
+PREFIX_WORDS = 24
 NEW_TOKENS = 64
 LEAST_WORDS = 16  # of a human continuation worth comparing with
+# What stands before the words to be continued. Chosen on train.
+STEERED = {
+    "plain": "",
+    "positive": "I loved this movie. My glowing review, ten stars out of ten:\n\n",
+    "negative": "I hated this movie. My scathing review, one star out of ten:\n\n",
+}
+KNOWN, RECALLED = 50, 30  # tokens of the memorisation probe: given, and to come back word for word
+GREEDY = SamplingParams(max_tokens=RECALLED, temperature=0.0, repetition_penalty=1.0)
+MOST_BLEU = 100  # texts of self-BLEU, which is quadratic
 
 
 class GenerationEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`."""
 
-    prompt = (
-        f"The first {PREFIX_WORDS} words of a review, as they are, to be continued: {asdict(PRESETS[DEFAULT_PRESET])}"
+    prompt = "\n".join(
+        [
+            f"The first {PREFIX_WORDS} words of a review, to be continued: {asdict(PRESETS[DEFAULT_PRESET])}.",
+            *(f"{name}: {before!r} before them" for name, before in STEERED.items()),
+            f"Memorisation: {KNOWN} tokens of a review, {RECALLED} greedy ones after them.",
+        ]
     )
     reading = (
-        "Bits per byte is over whole reviews (all their tokens but the first, which nothing precedes), "
-        "corpus-level, and "
-        "comparable across tokenizers; lower is better. Continuations are compared with the human one cut to as "
-        "many words."
+        "Bits per byte is over whole reviews (all their tokens but the first, which nothing precedes), corpus-level, "
+        "and comparable across tokenizers; lower is better. Texts over the window are read in windows of its length "
+        "that advance by half of it, and each token is counted once, with the longest text before it. Continuations "
+        "are compared with the human one cut to as many words. Sentiment of a continuation is judged by TF-IDF + "
+        "logistic regression fitted on train, of the words that were written alone."
     )
 
-    def __init__(self, engine: Engine, seed: int) -> None:
+    measures = (
+        Measure(
+            "bits per byte",
+            lambda row: row["bits"],
+            margin=0.005,
+            weight=lambda row: row["bytes"],
+            higher=False,
+            percent=False,
+        ),
+    )
+
+    def __init__(self, engine: Engine, options: Options) -> None:
         self.engine = engine
         self.pipeline = GenerationPipeline(engine)
-        self.params = replace(PRESETS[DEFAULT_PRESET], max_tokens=NEW_TOKENS, seed=seed)
+        self.params = replace(PRESETS[DEFAULT_PRESET], max_tokens=NEW_TOKENS, seed=options.seed)
+        sentiment_judge()  # fitted now, so that the first review's time is its own
+
+    @staticmethod
+    def more(options: Options) -> list[Review]:
+        return []
 
     def run(self, review: Review) -> dict[str, Any]:
-        text, shortened = self._head(review.text)
-        [scored] = self.engine.logprobs([text])
-        first = self.engine.tokenizer.decode([int(scored.token_ids[0])])
+        ids, offsets = self.engine.tokenizer.encode_with_offsets(review.text)
         row: dict[str, Any] = {
-            "bits": float(-scored.logprobs.sum(dtype="float64") / math.log(2)),
-            "bytes": len(text.encode()) - len(first.encode()),
-            "tokens": len(scored.token_ids),
-            "continuation": None,
-            "timing": None,
+            "bits": self._bits(ids),
+            "bytes": len(review.text[offsets[0][1] :].encode()),
+            "tokens": len(ids),
+            "written": None,
+            "timing": {},
+            "shortened": None,
         }
         pieces = review.text.split()
         if len(pieces) >= PREFIX_WORDS + LEAST_WORDS:
             prefix = " ".join(pieces[:PREFIX_WORDS])
-            result = self.pipeline(prefix, mode="continue", params=self.params)
-            row["prefix"], row["continuation"] = prefix, result.generated_text.strip()
-            row["human"] = " ".join(pieces[PREFIX_WORDS:][: max(LEAST_WORDS, len(result.generated_text.split()))])
-            row |= info_fields(result.info)
-        row["shortened"] = shortened.to_dict() if shortened else None
+            row["prefix"], row["written"] = prefix, {}
+            for name, before in STEERED.items():
+                result = self.pipeline(before + prefix, mode="continue", params=self.params)
+                row["written"][name] = result.generated_text.strip()
+                if name == "plain":
+                    row |= info_fields(result.info)
+            row["human"] = " ".join(pieces[PREFIX_WORDS:][: max(LEAST_WORDS, len(row["written"]["plain"].split()))])
+            labels = judged([*row["written"].values(), row["human"]])
+            row["judge"] = dict(zip((*STEERED, "human"), labels, strict=True))
+        if len(ids) >= KNOWN + RECALLED:
+            [found] = self.engine.generate([ids[:KNOWN]], GREEDY)
+            wanted = ids[KNOWN : KNOWN + RECALLED]
+            pairs = zip(found.token_ids, wanted, strict=False)
+            row["recalled"] = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found.token_ids), RECALLED))
         return row
 
-    def _head(self, text: str) -> tuple[str, Shortened | None]:
-        """The start of a review that is longer than the window: a likelihood needs a text without a gap."""
-        _, offsets = self.engine.tokenizer.encode_with_offsets(text)
-        most = self.engine.info.max_context - 1  # a tokenizer may put a token before the text
-        return (text, None) if len(offsets) <= most else (text[: offsets[most - 1][1]], Shortened(len(offsets), most))
+    def _bits(self, ids: Sequence[int]) -> float:
+        """Bits of all tokens but the first, each after as many before it as the windows give."""
+        size = self.engine.info.max_context
+        total, done, start = 0.0, 1, 0
+        while done < len(ids):
+            window = ids[start : start + size]
+            [scored] = self.engine.logprobs([window])
+            fresh = scored.logprobs[done - start - 1 :]  # entry i is of token i + 1
+            total -= float(fresh.sum(dtype="float64")) / math.log(2)
+            done = start + len(window)
+            start += size // 2
+        return total
 
     @staticmethod
     def figures(rows: Sequence[Row]) -> list[Figure]:
-        pairs = [row for row in rows if row["continuation"] is not None]
-        both = [_same_length(row["continuation"], row["human"]) for row in pairs]
-        return [
+        pairs = [row for row in rows if row["written"]]
+        both = [_same_length(row["written"]["plain"], row["human"]) for row in pairs]
+        probed = [row["recalled"] for row in rows if "recalled" in row]
+        gains = [row["judge"]["positive"] - row["judge"]["negative"] for row in pairs]
+        figures = [
             ratio("bits per byte", [row["bits"] for row in rows], [row["bytes"] for row in rows]),
-            mean("distinct-2", [texts.distinct(model, 2) for model, _ in both]),
-            mean("distinct-2, human", [texts.distinct(human, 2) for _, human in both]),
+            mean("steered: said positive, positive less negative", gains, percent=True, note="points, if shares"),
+            *(share(f"judged positive, {name}", [bool(row["judge"][name]) for row in pairs])
+              for name in (*STEERED, "human")),
+            share("judge right on the human continuation", [row["judge"]["human"] == row["label"] for row in pairs]),
+        ]  # fmt: skip
+        for n in (1, 2, 3):
+            figures += [
+                mean(f"distinct-{n}", [texts.distinct(model, n) for model, _ in both]),
+                mean(f"distinct-{n}, human", [texts.distinct(human, n) for _, human in both]),
+            ]
+        return [
+            *figures,
             mean("repeated 4-grams", [texts.repeated(model, 4) for model, _ in both], percent=True),
             mean("repeated 4-grams, human", [texts.repeated(human, 4) for _, human in both], percent=True),
-            share("empty continuations", [not row["continuation"] for row in pairs]),
-            share(
-                "ended by itself",
-                [row["timing"]["finish_reason"] == "stop" for row in pairs],
-                note=f"in {NEW_TOKENS} tokens",
-            ),
+            _self_bleu("self-BLEU", [model for model, _ in both]),
+            _self_bleu("self-BLEU, human", [human for _, human in both]),
+            share("empty continuations", [not row["written"]["plain"] for row in pairs]),
+            share("ended by itself", [row["timing"]["finish_reason"] == "stop" for row in pairs],
+                  note=f"in {NEW_TOKENS} tokens"),
+            share(f"{RECALLED} tokens recalled", [found == RECALLED for found in probed], note="memorisation"),
+            mean("tokens recalled", probed, note="before the first that differs"),
             mean("decode tokens/s", [row["timing"]["decode_tokens_per_s"] for row in pairs]),
-        ]
+        ]  # fmt: skip
+
+    @staticmethod
+    def probabilities(rows: Sequence[Row]) -> None:
+        return None
 
     @staticmethod
     def example(rows: Sequence[Row]) -> str:
-        row = next((row for row in rows if row["continuation"]), None)
+        row = next((row for row in rows if row["written"]), None)
         if row is None:
             return "(no review of this sample is long enough to be continued)"
         start = f"{row['id']} ({LABELS[row['label']]}): {row['prefix']}"
-        return f"{start}\n\nModel: {row['continuation']}\n\nHuman: {row['human']}"
+        written = [f"Model, {name}: {text}" for name, text in row["written"].items()]
+        return "\n\n".join([start, *written, f"Human: {row['human']}"])
+
+
+def _self_bleu(name: str, written: Sequence[str]) -> Figure:
+    """Mean BLEU of each text against the others (Zhu et al. 2018): how alike the texts of a run are. No interval:
+    each text is in every other's score."""
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    bags = [texts.words(text) for text in written[:MOST_BLEU]]
+    bags = [bag for bag in bags if bag]
+    smooth = SmoothingFunction().method1
+    scores = [sentence_bleu(bags[:i] + bags[i + 1 :], bag, smoothing_function=smooth) for i, bag in enumerate(bags)]
+    value = sum(scores) / len(scores) if len(scores) > 1 else math.nan
+    return Figure(name, value, None, None, len(scores), "", note=f"of the first {MOST_BLEU}")
 
 
 def _same_length(first: str, second: str) -> tuple[str, str]:

@@ -1,13 +1,16 @@
-"""Question answering measured on IMDB: a yes/no question and its opposite, and the rating a review states."""
+"""Question answering measured on IMDB: a yes/no question and its opposite, the rating a review states, and spans of
+texts where a file has questions with answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.evaluation.data import LABELS, Review
-from pipelines.evaluation.runner import Row, info_fields
+from pipelines.evaluation import spans
+from pipelines.evaluation.data import LABELS, Review, draw, unique_reviews
+from pipelines.evaluation.paired import Measure
+from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, auc, mean, share
 from pipelines.prompt import text_prompt
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
@@ -21,16 +24,42 @@ LIKED, DISLIKED = "Did the reviewer like the movie?", "Did the reviewer dislike 
 PLAIN = "\n\nQuestion: {question}\nAnswer:"
 YES_NO = (" Yes", " No")
 RATING = "What rating out of 10 did the reviewer give?"
+RATED = "rated/"  # of the ids of reviews that are asked for the rating only
 _RATING = re.compile(r"(?<![\d./])(10|\d(?:\.\d+)?)\s?(?:/|out of)\s?10(?![\d/])", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def stated_ratings(text: str) -> list[re.Match[str]]:
+    """Every "n/10" or "n out of 10" a review states, n from 0 to 10."""
+    return list(_RATING.finditer(text))
 
 
 def stated_rating(text: str) -> float | None:
-    """The last "n/10" or "n out of 10" a review states, n from 0 to 10; None if it states none.
+    """The last rating a review states; None if it states none.
 
     On test the last one equals the stars of the page for about four in five of the reviews that state one.
     """
-    found = _RATING.findall(text)
-    return float(found[-1]) if found else None
+    found = stated_ratings(text)
+    return float(found[-1][1]) if found else None
+
+
+def first_number(text: str) -> float | None:
+    """What needs no model: the first number of a review that could be a rating."""
+    return next((float(m.group()) for m in _NUMBER.finditer(text) if 0 <= float(m.group()) <= 10), None)
+
+
+def _kind(row: Row) -> str:
+    """What a row is of: "sample", "rated" or "span"."""
+    prefix = str(row["id"]).split("/")[0] + "/"
+    return {RATED: "rated", spans.PREFIX: "span"}.get(prefix, "sample")
+
+
+def _only(kind: str, value: Callable[[Row], float | None]) -> Callable[[Row], float | None]:
+    return lambda row: value(row) if _kind(row) == kind else None
+
+
+def _rating_right(row: Row) -> float | None:
+    return float(row["answer_rating"] == row["gold_rating"]) if row["gold_rating"] is not None else None
 
 
 class QuestionAnsweringEvaluation:
@@ -41,33 +70,65 @@ class QuestionAnsweringEvaluation:
         f"{{context}}{WORDS}\n\nwith {RATING}, a span of the review"
     )
     reading = (
-        "Yes/no: 'liked' and 'disliked' are asked apart; a pair is consistent when the two answers differ, and 50 "
-        "% yes would "
-        "be no bias. Rating: the gold is the last n/10 (or n out of 10) in the review, by a rule; reviews without "
-        "one have no answer."
+        "Yes/no: 'liked' and 'disliked' are asked apart; a pair is consistent when the two answers differ, and 50 % "
+        "yes would be no bias. Rating: asked of reviews that state one and of as many that state none, drawn apart; "
+        "the gold is the last n/10 (or n out of 10, n from 0 to 10) in the review, by a rule, and a rating counts as "
+        "right if it is that number. The rule itself is no fair baseline, for it is the gold: the first number up to "
+        "10 is."
     )
 
-    def __init__(self, engine: Engine, seed: int) -> None:
+    measures = (
+        Measure(
+            "liked?: right",
+            _only("sample", lambda row: float((row["liked"] > 0) == bool(row["label"])) if "liked" in row else None),
+            margin=0.02,
+        ),
+        Measure("rating right, where stated", _only("rated", _rating_right), margin=0.02),
+        Measure("F1 of spans", _only("span", lambda row: spans.f1(row["answer"], row["gold"])), margin=0.02),
+    )
+
+    def __init__(self, engine: Engine, options: Options) -> None:
         self.engine = engine
         self.pipeline = QuestionAnsweringPipeline(engine)
 
+    @staticmethod
+    def more(options: Options) -> list[Review]:
+        """Reviews that state a rating and as many that do not, `limit` in all where there are so many; and questions of
+        the files given."""
+        everything = unique_reviews(options.split).reviews
+        stating = [review for review in everything if stated_ratings(review.text)]
+        others = [review for review in everything if not stated_ratings(review.text)]
+        each = min(max(1, options.limit // 2), len(stating), len(others))
+        drawn = [*draw(stating, each, options.seed), *draw(others, each, options.seed)]
+        rated = [Review(f"{RATED}{review.id}", review.text, review.label) for review in drawn]
+        return rated + [
+            q for file in options.questions for q in spans.read_questions(file, options.limit, options.seed)
+        ]
+
     def run(self, review: Review) -> dict[str, Any]:
-        row: dict[str, Any] = {"review": review.text}
-        if self.engine.info.kind == "causal":
-            row |= self._yes_no(review.text)
-        result = self.pipeline(RATING, review.text)
+        kind = _kind({"id": review.id})
+        if kind == "sample":
+            found = self._yes_no(review.text) if self.engine.info.kind == "causal" else {"shortened": None}
+            return {"review": review.text, "timing": {}, **found}
+        question = review.about.get("question", RATING)
+        result = self.pipeline(question, review.text)
         best = result.answers[0]
-        found = re.search(r"\d+(?:\.\d+)?", best["answer"])
-        row |= {
-            "gold_rating": stated_rating(review.text),
+        row: dict[str, Any] = {
+            "question": question,
             "answer": best["answer"],
             "answer_score": best["score"],
             "no_answer": result.no_answer,
             "verbatim": review.text[best["start"] : best["end"]] == best["answer"],
-            "answer_rating": float(found.group()) if found else None,
+            "review": review.text,
+            **info_fields(result.info),
         }
-        shortened = row.get("shortened")
-        return {**row, **info_fields(result.info), "shortened": shortened}
+        if kind == "span":
+            return {**row, "gold": review.about["answers"]}
+        number = _NUMBER.search(best["answer"])
+        row["answer_rating"] = float(number.group()) if number else None
+        gold = stated_ratings(review.text)
+        row |= {"gold_rating": stated_rating(review.text), "gold": [gold[-1].group()] if gold else []}
+        return {**row, "first_number": first_number(review.text)}
 
     def _yes_no(self, text: str) -> dict[str, Any]:
         beside = len(text_prompt(self.engine, "", PLAIN.format(question=DISLIKED))) + 2  # two seams may split anew
@@ -85,42 +146,58 @@ class QuestionAnsweringEvaluation:
 
     @staticmethod
     def figures(rows: Sequence[Row]) -> list[Figure]:
-        figures = []
-        asked = [row for row in rows if "liked" in row]
-        if asked:
-            gold = [row["label"] for row in asked]
-            said = [(row["liked"] > 0, row["disliked"] > 0) for row in asked]
-            figures += [
-                share("liked?: right", [yes == bool(y) for (yes, _), y in zip(said, gold, strict=True)]),
-                share("disliked?: right", [yes != bool(y) for (_, yes), y in zip(said, gold, strict=True)]),
-                share("pair consistent", [a != b for a, b in said]),
-                mean("yes said", [sum(pair) / 2 for pair in said], percent=True, note="of both; 50 % is no bias"),
-                auc("liked?: AUC", gold, [row["liked"] for row in asked]),
-                auc("liked - disliked: AUC", gold, [row["liked"] - row["disliked"] for row in asked]),
-                share("always yes: right", [bool(y) for y in gold], note="baseline of the first line"),
-            ]
-        stated = [row for row in rows if row["gold_rating"] is not None]
-        unstated = [row for row in rows if row["gold_rating"] is None]
-        return [
-            *figures,
+        figures = _yes_no_figures([row for row in rows if "liked" in row])
+        rated = [row for row in rows if _kind(row) == "rated"]
+        stated = [row for row in rated if row["gold_rating"] is not None]
+        unstated = [row for row in rated if row["gold_rating"] is None]
+        figures += [
             share("rating right, where stated", [row["answer_rating"] == row["gold_rating"] for row in stated]),
+            mean("rating: F1 of the span, where stated", [spans.f1(row["answer"], row["gold"]) for row in stated],
+                 percent=True),
+            share("rating right, the first number", [row["first_number"] == row["gold_rating"] for row in stated],
+                  note="baseline"),
             share("no answer, where stated", [not row["answer"] for row in stated], note="should be 0"),
             share("no answer, where none stated", [not row["answer"] for row in unstated], note="should be 100 %"),
-            share(
-                "number given, where none stated",
-                [row["answer_rating"] is not None for row in unstated],
-                note="should be 0",
-            ),
-            share("answer verbatim in the review", [row["verbatim"] for row in rows]),
-        ]
+            share("number given, where none stated", [row["answer_rating"] is not None for row in unstated],
+                  note="should be 0"),
+            share("rating verbatim in the review", [row["verbatim"] for row in rated]),
+        ]  # fmt: skip
+        return figures + spans.figures([row for row in rows if _kind(row) == "span"])
+
+    @staticmethod
+    def probabilities(rows: Sequence[Row]) -> None:
+        return None
 
     @staticmethod
     def example(rows: Sequence[Row]) -> str:
-        row = next((row for row in rows if row["gold_rating"] is not None), rows[0])
-        lines = [f"{row['id']} ({LABELS[row['label']]}): {row['review']}", ""]
-        if "liked" in row:
-            lines += [f"{LIKED} {_said(row['liked'])}", f"{DISLIKED} {_said(row['disliked'])}"]
-        return "\n".join([*lines, f"{RATING} {row['answer'] or '(no answer)'} (stated: {row['gold_rating']})"])
+        lines = []
+        for row in rows:
+            if _kind(row) == "sample" and "liked" in row:
+                lines += [f"{row['id']} ({LABELS[row['label']]}): {row['review']}", ""]
+                lines += [f"{LIKED} {_said(row['liked'])}", f"{DISLIKED} {_said(row['disliked'])}", ""]
+                break
+        stated = next((row for row in rows if _kind(row) == "rated" and row["gold_rating"] is not None), None)
+        if stated:
+            lines += [f"{stated['id']}: {stated['review']}", ""]
+            lines.append(f"{RATING} {stated['answer'] or '(no answer)'} (stated: {stated['gold_rating']:g})")
+        return "\n".join(lines)
+
+
+def _yes_no_figures(rows: Sequence[Row]) -> list[Figure]:
+    if not rows:
+        return []
+    gold = [row["label"] for row in rows]
+    said = [(row["liked"] > 0, row["disliked"] > 0) for row in rows]
+    return [
+        share("liked?: right", [yes == bool(y) for (yes, _), y in zip(said, gold, strict=True)]),
+        share("disliked?: right", [yes != bool(y) for (_, yes), y in zip(said, gold, strict=True)]),
+        share("pair consistent", [a != b for a, b in said]),
+        share("pair consistent and right", [a != b and a == bool(y) for (a, b), y in zip(said, gold, strict=True)]),
+        mean("yes said", [sum(pair) / 2 for pair in said], percent=True, note="of both; 50 % is no bias"),
+        auc("liked?: AUC", gold, [row["liked"] for row in rows]),
+        auc("liked - disliked: AUC", gold, [row["liked"] - row["disliked"] for row in rows]),
+        share("always yes: right", [bool(y) for y in gold], note="baseline of the first line"),
+    ]
 
 
 def _said(log_odds: float) -> str:

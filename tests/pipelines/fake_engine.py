@@ -17,6 +17,8 @@ from engine.results import Completion, FinishReason, Scores, Span, SpanSearch, T
 
 _PIECE = re.compile(r" ?[^\W\d_]+|\d| ?[^\w\s]|\s|_")
 _SPECIALS = ("<|start|>", "<|end|>")
+PRAISE = ("great", "wonderful", "moving", "funny", "superb", "clever", "charming", "thrilling")
+BLAME = ("terrible", "boring", "awful", "clumsy", "dull", "lifeless", "silly", "painful")
 
 
 class FakeTokenizer:
@@ -77,6 +79,8 @@ class FakeInfo:
     parameters: int = 0
     weight_bytes: int = 0
     load_s: float = 0.0
+    layers: int = 4
+    hidden: int = 8
     kv_precision: str = "fp32"
     prefill: str = "fp32"
     notes: tuple[str, ...] = ()
@@ -112,6 +116,11 @@ class FakeEngine:
         self.configs: list[EngineConfig] = []
         self.config = EngineConfig()
         self.steps = 0
+
+    def reset_prefix_cache(self) -> None:
+        self.read.clear()
+
+    def close(self) -> None: ...
 
     def max_prompt(self, max_tokens: int) -> int:
         return self.info.max_context - max_tokens
@@ -185,9 +194,20 @@ class FakeEngine:
         best = sorted(found, key=lambda span: -span.logprob)[:top_k]
         return SpanSearch(tuple(best), timing)
 
-    def logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
-        ids = [np.array(self.tokenizer.encode(text), dtype=np.int64) for text in texts]
+    def logprobs(self, texts: Sequence[str | Sequence[int]]) -> list[TokenLogprobs]:
+        many = [self.tokenizer.encode(text) if isinstance(text, str) else list(text) for text in texts]
+        ids = [np.array(one, dtype=np.int64) for one in many]
         return [TokenLogprobs(row, np.full(max(0, len(row) - 1), -math.log(4), dtype=np.float32)) for row in ids]
+
+    def embed(self, texts: Sequence[Sequence[int]], layer: int = -1, pooling: str = "mean") -> np.ndarray:
+        """f32 [n, hidden]: praise in the first column, blame in the second, `layer` times as loud; noise beside."""
+        rows = []
+        for ids in texts:
+            words = self.tokenizer.decode(ids).lower()
+            noise = np.random.default_rng(len(ids)).normal(size=self.info.hidden)
+            noise[:2] += layer * np.array([sum(word in words for word in PRAISE), sum(word in words for word in BLAME)])
+            rows.append(noise)
+        return np.array(rows, np.float32)
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         return [{"POSITIVE": 0.75, "NEGATIVE": 0.25} for _ in texts]

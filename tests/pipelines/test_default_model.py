@@ -6,6 +6,7 @@ import pytest
 
 from engine.config import EngineConfig, SamplingParams
 from engine.engine import Engine
+from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.generation.pipeline import GenerationPipeline
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
@@ -87,3 +88,12 @@ def test_generation_repeats_itself_with_a_seed_and_continues_raw_text(engine: En
     assert first.generated_text == again.generated_text != ""
     raw = generate("The capital of France is", mode="continue", params=SamplingParams(max_tokens=4))
     assert "Paris" in raw.generated_text
+
+
+def test_the_head_that_comes_with_brisk_knows_praise_from_a_pan() -> None:
+    engine = Engine(EngineConfig())  # by its name, which a head is bound to
+    assert head_names(engine.info.model) == ["imdb-sentiment"]
+    classify = ClassificationPipeline(engine)
+    assert classify(REVIEW, head="imdb-sentiment").scores[0]["label"] == "positive"
+    assert classify(PAN, head="imdb-sentiment").scores[0]["label"] == "negative"
+    assert load_head("imdb-sentiment").layer < engine.info.layers

@@ -157,3 +157,16 @@ def test_a_failing_read_leaves_the_tree_as_it_was() -> None:
     check(tree)
     assert all(node.holders == 0 for node in tree.nodes())
     assert held(tree, [1, 2, 3]) == [1, 2, 3]
+
+
+def test_clearing_leaves_only_what_is_held() -> None:
+    tree = PrefixTree(100 * TOKEN)
+    held = insert(tree, [1, 2, 3])
+    tree.hold(held)
+    insert(tree, [1, 2, 3, 4])
+    insert(tree, [5, 6])
+    tree.clear()
+    assert tree.tokens == 3 and tree.match([1, 2, 3, 4]).tokens == 3 and tree.match([5]).tokens == 0
+    tree.release(held)
+    tree.clear()
+    assert tree.nbytes == tree.tokens == 0

@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from pipelines.evaluation.statistics import auc, macro_f1, mean, ratio, share
+from pipelines.evaluation.statistics import (
+    auc,
+    calibration_error,
+    macro_f1,
+    mean,
+    rank_correlation,
+    ratio,
+    share,
+    surest,
+)
 
 
 def test_wilson_interval_of_a_share() -> None:
@@ -50,3 +60,31 @@ def test_what_cannot_be_known_is_not_a_number_and_has_no_interval() -> None:
     for figure in (share("s", []), mean("m", []), auc("a", [1, 1], [0.5, 0.6])):
         assert math.isnan(figure.value) and figure.low is None and figure.interval() == ""
     assert mean("one", [3.0]).low is None
+
+
+def test_the_calibration_error_is_the_distance_between_what_was_said_and_what_came() -> None:
+    gold = [0, 1] * 50
+    assert calibration_error("ECE", gold, [0.5] * 100).value == pytest.approx(0)
+    assert calibration_error("ECE", gold, [0.9] * 100).value == pytest.approx(0.4)
+    assert calibration_error("ECE", [0] * 50 + [1] * 50, [0.1] * 50 + [0.9] * 50).value == pytest.approx(0.1)
+    scores = np.random.default_rng(0).random(2000)
+    drawn = (np.random.default_rng(1).random(2000) < scores).astype(int)
+    found = calibration_error("ECE", drawn.tolist(), scores.tolist())
+    assert 0.005 < found.value < 0.04 and found.low is not None  # never 0, as the literature has it
+
+
+def test_accuracy_where_the_classifier_is_surest() -> None:
+    hits, scores = [True, True, False, False], [0.99, 0.02, 0.6, 0.55]
+    assert surest("half", hits, scores, 0.5).value == 1
+    assert surest("three", hits, scores, 0.75).value == pytest.approx(2 / 3)
+    assert surest("all", hits, scores, 1.0).value == 0.5
+
+
+def test_the_rank_correlation_is_scipys() -> None:
+    generator = np.random.default_rng(0)
+    a = generator.random(60)
+    b = np.round(3 * (a + generator.random(60)))  # with ties
+    found = rank_correlation("rho", a.tolist(), b.tolist())
+    assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert found.low is not None and found.low < found.value < (found.high or 0)
+    assert np.isnan(rank_correlation("rho", [1.0, 1.0], [1.0, 2.0]).value)

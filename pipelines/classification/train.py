@@ -1,0 +1,197 @@
+"""`python -m pipelines.classification.train`: a head for any labelled texts, fitted on the engine's features.
+
+Which layer is read and how strongly weights are held small are chosen by cross-validation on the rows given, so the
+figures it prints are of rows it was not fitted on; the test split is never read. Texts come from IMDB's train split, or
+from a CSV or JSONL file. The head is written as NAME.json and NAME.safetensors, whose path is the last line printed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from engine.config import EngineConfig
+from engine.errors import UserError
+from pipelines.classification.heads import FOLDER, Head, read_features, save_head
+from pipelines.cli import load_engine, run_app, say, with_engine_options
+from pipelines.evaluation.sources import BadData
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+FOLDS = 5
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)  # of LogisticRegression's C, on standardized features
+LEAST = 5  # rows of a label: one a fold
+
+app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
+Rows = list[tuple[str, str]]  # text, label
+
+
+@app.command(help=__doc__)
+@with_engine_options
+def train(
+    config: EngineConfig,
+    name: Annotated[str, typer.Option(help="Of the head.")],
+    data: Annotated[str, typer.Option(help="imdb, or a .csv or .jsonl file with a text and a label a row.")] = "imdb",
+    text_column: Annotated[str, typer.Option(help="Of the file.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Of the file.")] = "label",
+    rows: Annotated[int, typer.Option(help="Of IMDB's train split, half of each label.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Of the draw and of the folds.")] = 0,
+    layers: Annotated[str, typer.Option(help="To choose among, with commas between.")] = "12,16,20,24",
+    choose_on: Annotated[int, typer.Option(help="Rows that the layer is chosen on.")] = 1000,
+    tokens: Annotated[int, typer.Option(help="Most tokens read of a text: its head and its tail.")] = 256,
+    leave_out: Annotated[
+        Path | None, typer.Option(help="Parquet of contrast pairs, whose originals stand in IMDB's train split.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the head.")] = FOLDER,
+) -> None:
+    candidates = _numbers(layers)
+    if tokens < 16:
+        raise UserError(f"--tokens is {tokens}: give 16 or more.")
+    if choose_on < FOLDS * 2:
+        raise UserError(f"--choose-on is {choose_on}: give {FOLDS * 2} or more rows.")
+    given, source = (
+        _imdb(rows, seed, leave_out) if data == "imdb" else (_file(Path(data), text_column, label_column), data)
+    )
+    labels = _labels(given)
+    engine = load_engine(config)
+    began = time.perf_counter()
+    gold = np.array([labels.index(label) for _, label in given])
+    some = np.random.default_rng(seed).permutation(len(given))[: min(choose_on, len(given))]
+    tried = {layer: _features(engine, [given[i][0] for i in some], layer, tokens) for layer in candidates}
+    scores = {layer: fit(features, gold[some], seed)[1] for layer, features in tried.items()}
+    for layer, score in scores.items():
+        say(f"layer {layer}: accuracy {score['accuracy']:.3f}, log loss {score['log_loss']:.3f} on {len(some):,} rows")
+    layer = min(scores, key=lambda one: scores[one]["log_loss"])
+    features = _features(engine, [text for text, _ in given], layer, tokens)
+    (weight, bias), held_out = fit(features, gold, seed)
+    facts = {
+        "rows": len(given), "drawn": rows if data == "imdb" else None, "seed": seed, "source": source,
+        "precision": engine.info.precision, "prefill": engine.info.prefill, "held_out": held_out,
+        "layers_tried": {str(one): score for one, score in scores.items()},
+        "command": shlex.join(["python", "-m", "pipelines.classification.train", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - began),
+    }  # fmt: skip
+    head = Head(name, engine.info.model, layer, tokens, tuple(labels), weight, bias, facts)
+    path = save_head(head, output)
+    say(
+        f"Layer {layer} of {engine.info.layers}: accuracy {held_out['accuracy']:.3f}, log loss "
+        f"{held_out['log_loss']:.3f} on the rows left out in {FOLDS} folds of {len(given):,}."
+    )
+    print(path, flush=True)
+
+
+def fit(features: np.ndarray, gold: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
+    """Weight f32 [labels, D] and bias [labels] of the regression on features [n, D], and what it reached on rows left
+    out: accuracy, log loss and the strength C that was chosen for it."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    best: tuple[float, float, float] | None = None
+    for strength in STRENGTHS:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+        found = cross_val_predict(model, features, gold, cv=folds, method="predict_proba")
+        loss = float(log_loss(gold, found))
+        if best is None or loss < best[0]:
+            best = (loss, strength, float((found.argmax(-1) == gold).mean()))
+    assert best is not None
+    scaler = StandardScaler().fit(features)
+    model = LogisticRegression(C=best[1], max_iter=2000).fit(scaler.transform(features), gold)
+    weight = model.coef_ / scaler.scale_  # the scaler goes into the weights: a head is one product
+    bias = model.intercept_ - weight @ scaler.mean_
+    if len(weight) == 1:  # of two labels one has the whole log-odds
+        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.array([0.0, float(bias[0])])
+    reached = {"accuracy": round(best[2], 4), "log_loss": round(best[0], 4), "C": best[1]}
+    return (weight.astype(np.float32), bias.astype(np.float32)), reached
+
+
+def _features(engine: Engine, texts: Sequence[str], layer: int, tokens: int) -> np.ndarray:
+    """f32 [n, D]."""
+    from tqdm import tqdm
+
+    bar = tqdm(texts, f"layer {layer}", unit=" texts", file=sys.stderr, dynamic_ncols=True, disable=None)
+    return np.stack([read_features(engine, text, layer, tokens)[0] for text in bar])
+
+
+def _numbers(layers: str) -> list[int]:
+    try:
+        found = sorted({int(layer) for layer in layers.split(",")})
+    except ValueError as error:
+        raise UserError(f"--layers is '{layers}': give numbers with commas between, such as 12,16.") from error
+    return found
+
+
+def _labels(rows: Rows) -> list[str]:
+    """The labels in alphabetical order; BadData where there are too few, or too few rows of one."""
+    counts: dict[str, int] = {}
+    for _, label in rows:
+        counts[label] = counts.get(label, 0) + 1
+    if len(counts) < 2:
+        raise BadData(f"The rows have {len(counts)} label: give at least two.")
+    rarest = min(counts, key=lambda label: counts[label])
+    if counts[rarest] < LEAST:
+        raise BadData(f"The label '{rarest}' has {counts[rarest]} rows: give at least {LEAST} of each.")
+    return sorted(counts)
+
+
+def _imdb(rows: int, seed: int, leave_out: Path | None) -> tuple[Rows, str]:
+    from pipelines.evaluation.contrast import read_contrast
+    from pipelines.evaluation.data import LABELS, balanced_sample, without
+
+    originals = [pair.original for pair in read_contrast(leave_out)] if leave_out else []
+    drawn = balanced_sample("train", rows, seed).reviews
+    kept = without(drawn, originals)
+    source = f"IMDB train, {rows:,} reviews, seed {seed}"
+    if leave_out:
+        source += f", without {len(drawn) - len(kept)} that are originals of contrast pairs"
+    return [(review.text, LABELS[review.label]) for review in kept], source
+
+
+def _file(path: Path, text_column: str, label_column: str) -> Rows:
+    """Rows of a CSV or JSONL file; BadData with the row's number where one has no text or no label."""
+    import pandas as pd
+
+    readers: dict[str, Any] = {
+        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False),
+        ".jsonl": lambda: pd.read_json(path, lines=True, dtype=False),
+    }
+    if path.suffix not in readers:
+        raise BadData(f"{path} is neither .csv nor .jsonl: give one of them, or imdb.")
+    try:
+        frame = readers[path.suffix]()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise BadData(f"{path} cannot be read ({reason}): give a {path.suffix[1:].upper()} file.") from error
+    for column in (text_column, label_column):
+        if column not in frame.columns:
+            raise BadData(f"{path} has no column '{column}': it has {', '.join(map(str, frame.columns))}.")
+    rows: Rows = []
+    for i, (text, label) in enumerate(zip(frame[text_column], frame[label_column], strict=True), 1):
+        if not isinstance(text, str) or not text.strip():
+            raise BadData(f"Row {i:,} of {path} has no text in '{text_column}': give it one, or leave it out.")
+        if label is None or not str(label).strip():
+            raise BadData(f"Row {i:,} of {path} has no label in '{label_column}': give it one, or leave it out.")
+        rows.append((text, str(label)))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run_app(app, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

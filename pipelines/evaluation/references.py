@@ -1,0 +1,48 @@
+"""Documents with a reference summary, such as XSum (Narayan et al. 2018), and ROUGE against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.evaluation.data import Review, clean_review
+from pipelines.evaluation.sources import BadData, read_parquet
+from pipelines.evaluation.statistics import Figure, mean
+
+PREFIX = "reference/"  # of the ids
+KINDS = ("rouge1", "rouge2", "rougeL")
+
+
+def read_references(file: Path, limit: int, seed: int) -> list[Review]:
+    """At most `limit` documents of a Parquet file with id, document and summary, drawn by `seed`; `about["reference"]`
+    is the summary, the label means nothing. BadData if the file is missing or of another shape."""
+    if not file.is_file():
+        raise BadData(f"There is no file {file}: name a Parquet file with id, document and summary.")
+    frame = read_parquet(file)
+    missing = [column for column in ("id", "document", "summary") if column not in frame.columns]
+    if missing:
+        raise BadData(f"{file} has no column {' and '.join(missing)}: give id, document and summary.")
+    rows = list(zip(frame["id"].astype(str), frame["document"], frame["summary"], strict=True))
+    rows = [row for row in rows if all(isinstance(text, str) and text.strip() for text in row)]
+    order = np.random.default_rng(seed).permutation(len(rows))[:limit]
+    return [
+        Review(f"{PREFIX}{rows[i][0]}", clean_review(rows[i][1]), 0, about={"reference": rows[i][2].strip()})
+        for i in order
+    ]
+
+
+def rouge(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """ROUGE-1, -2 and -L (F1, Porter's stemmer, the rouge-score package) of `summary` and `lead`."""
+    if not rows:
+        return []
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(KINDS), use_stemmer=True)
+    figures = []
+    for kind, name in (("summary", "summary"), ("lead", "LEAD-3")):
+        scores = [scorer.score(row["reference"], row[kind]) for row in rows]
+        figures += [mean(f"{one}, {name}", [score[one].fmeasure for score in scores]) for one in KINDS]
+    return figures
