@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import BadRequest
+import numpy as np
+from scipy.special import expit
+
+from engine.errors import BadRequest, UserError
 from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.classification.templates import CONTENT_FREE, WORDS
@@ -16,7 +20,7 @@ from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import baseline, sentiment_judge
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.picture import Probabilities
-from pipelines.evaluation.runner import Options, Row, info_fields
+from pipelines.evaluation.runner import ROWS_FILE, Options, Row, info_fields, read_rows
 from pipelines.evaluation.statistics import (
     Figure,
     auc,
@@ -36,10 +40,14 @@ if TYPE_CHECKING:
 KINDS = {
     "raw": "zero-shot, raw",
     "calibrated": "zero-shot, calibrated",
+    "pmi": "zero-shot, domain PMI",
+    "threshold": "zero-shot, threshold of train",
+    "platt": "zero-shot, Platt of train",
     "head": "trained head",
     "tfidf_same": "TF-IDF, the head's rows",
     "tfidf": "TF-IDF, all of train",
 }
+DOMAIN = "A movie review."  # of PMI (Holtzman et al. 2021): how likely a label is where nothing is known but that
 LENGTHS = ((0, 128), (129, 256), (257, 10**9))  # words
 WORST = 20
 
@@ -71,15 +79,18 @@ class ClassificationEvaluation:
         "a trained head reads the bare text"
     )
     reading = (
-        "Zero-shot: nothing was fitted. With two labels calibration moves the threshold only, so the AUC is the "
-        "same; a gap between AUC and accuracy is what a better threshold could win. The trained head and both TF-IDF "
-        "baselines were fitted on train. ECE: ten bins of equal mass over P(positive)."
+        "Zero-shot: nothing was fitted, but where it says 'of train'. With two labels calibration (Zhao et al. 2021), "
+        "PMI (Holtzman et al. 2021) and a threshold move the same cut, so the AUC is the same; a gap between AUC and "
+        "accuracy is what a better threshold could win. The trained head and both TF-IDF baselines were fitted on "
+        "train. ECE: ten bins of equal mass over P(positive)."
     )
 
     measures = tuple(_right(kind) for kind in ("head", "calibrated", "raw"))
 
     def __init__(self, engine: Engine, options: Options) -> None:
         self.pipeline = ClassificationPipeline(engine)
+        self.domain: np.ndarray | None = None
+        self.cuts = fitted_cuts(options.fit, engine.config.precision) if options.fit else {}
         name = options.head
         if name is None:
             name = next(iter(head_names(engine.info.model)), None)
@@ -101,8 +112,13 @@ class ClassificationEvaluation:
         if self.pipeline.engine.info.kind == "classification":
             row |= self._by_model(review)
         else:
+            if self.domain is None:
+                self.domain = self.pipeline.judge(DOMAIN, LABELS).logprobs
             judgement = self.pipeline.judge(review.text, LABELS)
-            row |= {"raw": float(judgement.raw[1]), "calibrated": float(judgement.calibrated[1])}
+            margin = float(judgement.logprobs[1] - judgement.logprobs[0])
+            row |= {"margin": margin, "raw": float(judgement.raw[1]), "calibrated": float(judgement.calibrated[1])}
+            row["pmi"] = float(expit(margin - (self.domain[1] - self.domain[0])))
+            row |= {kind: float(expit(slope * margin + shift)) for kind, (slope, shift) in self.cuts.items()}
             row |= info_fields(judgement.info)
         if self.head is not None:
             began = time.perf_counter()
@@ -161,6 +177,30 @@ class ClassificationEvaluation:
             begin = " ".join(row["review"].split())[:160]
             lines.append(f"{row['id']} ({LABELS[row['label']]}), P(positive) {row[kind]:.3f}: {begin}")
         return "\n".join(lines)
+
+
+def fitted_cuts(folder: Path, precision: str) -> dict[str, tuple[float, float]]:
+    """Slope and shift of the log-odds' margin, from the rows of a run on train: "threshold" cuts where most of them are
+    right, "platt" is a logistic regression (Platt 1999). UserError where the rows are not of train, or too few."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows = [row for row in read_rows(folder / ROWS_FILE) if row.get("precision") == precision and "margin" in row]
+    rows = [row for row in rows if not _is_contrast(row)]
+    labels = {row["label"] for row in rows}
+    if labels != {0, 1} or not all(str(row["id"]).startswith("train/") for row in rows):
+        raise UserError(
+            f"{folder} does not hold zero-shot rows of the train split in {precision}: run --task classification "
+            f"--split train --precision {precision} first."
+        )
+    margins, gold = np.array([row["margin"] for row in rows]), np.array([row["label"] for row in rows])
+    order = np.argsort(margins)
+    above = np.concatenate([[0], np.cumsum(gold[order] == 0)])  # right where the cut lies behind so many
+    right = above + np.concatenate([np.cumsum((gold[order] == 1)[::-1])[::-1], [0]])
+    best = int(np.argmax(right))
+    edges = np.concatenate([[margins.min() - 1], np.sort(margins), [margins.max() + 1]])
+    cut = float(edges[best : best + 2].mean())
+    platt = LogisticRegression(C=1e6).fit(margins[:, None], gold)
+    return {"threshold": (1.0, -cut), "platt": (float(platt.coef_[0, 0]), float(platt.intercept_[0]))}
 
 
 def _contrast(pairs: Sequence[Row], kind: str, name: str) -> list[Figure]:

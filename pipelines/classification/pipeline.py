@@ -29,10 +29,12 @@ MAX_LABEL_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Judgement:
-    """Probabilities of the labels (f64 [labels], in the order asked), before and after calibration."""
+    """Probabilities of the labels (f64 [labels], in the order asked), before and after calibration, and the whole
+    log-probabilities that the model gave them."""
 
     raw: np.ndarray
     calibrated: np.ndarray
+    logprobs: np.ndarray
     info: RunInfo
 
 
@@ -113,7 +115,7 @@ class ClassificationPipeline:
             raw = softmax(logprobs / lengths)
             shares = prior - logsumexp(prior, axis=1, keepdims=True)
             calibrated = softmax(logprobs - _log_mean(shares))
-        return Judgement(raw, calibrated, run_info(self.engine, timing, shortened))
+        return Judgement(raw, calibrated, logprobs, run_info(self.engine, timing, shortened))
 
     def _score(self, text: str, choices: Sequence[Sequence[int]]) -> tuple[np.ndarray, Timing]:
         [scores] = self.engine.score([text_prompt(self.engine, text, templates.WORDS)], choices)

@@ -20,7 +20,7 @@ import typer
 
 from engine.config import EngineConfig
 from engine.errors import UserError
-from pipelines.classification.heads import FOLDER, Head, read_features, save_head
+from pipelines.classification.heads import FOLDER, READINGS, Head, Reading, read_features, save_head
 from pipelines.cli import load_engine, run_app, say, with_engine_options
 from pipelines.evaluation.sources import BadData
 
@@ -48,12 +48,17 @@ def train(
     layers: Annotated[str, typer.Option(help="To choose among, with commas between.")] = "12,16,20,24",
     choose_on: Annotated[int, typer.Option(help="Rows that the layer is chosen on.")] = 1000,
     tokens: Annotated[int, typer.Option(help="Most tokens read of a text: its head and its tail.")] = 256,
+    reading: Annotated[
+        str, typer.Option(help="last: the state after the zero-shot's words; mean: of the bare text.")
+    ] = "last",
     leave_out: Annotated[
         Path | None, typer.Option(help="Parquet of contrast pairs, whose originals stand in IMDB's train split.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the head.")] = FOLDER,
 ) -> None:
     candidates = _numbers(layers)
+    if reading not in READINGS:
+        raise UserError(f"The reading '{reading}' is unknown: choose {' or '.join(READINGS)}.")
     if tokens < 16:
         raise UserError(f"--tokens is {tokens}: give 16 or more.")
     if choose_on < FOLDS * 2:
@@ -62,16 +67,17 @@ def train(
         _imdb(rows, seed, leave_out) if data == "imdb" else (_file(Path(data), text_column, label_column), data)
     )
     labels = _labels(given)
+    read: Reading = "mean" if reading == "mean" else "last"
     engine = load_engine(config)
     began = time.perf_counter()
     gold = np.array([labels.index(label) for _, label in given])
     some = np.random.default_rng(seed).permutation(len(given))[: min(choose_on, len(given))]
-    tried = {layer: _features(engine, [given[i][0] for i in some], layer, tokens) for layer in candidates}
+    tried = {layer: _features(engine, [given[i][0] for i in some], layer, tokens, read) for layer in candidates}
     scores = {layer: fit(features, gold[some], seed)[1] for layer, features in tried.items()}
     for layer, score in scores.items():
         say(f"layer {layer}: accuracy {score['accuracy']:.3f}, log loss {score['log_loss']:.3f} on {len(some):,} rows")
     layer = min(scores, key=lambda one: scores[one]["log_loss"])
-    features = _features(engine, [text for text, _ in given], layer, tokens)
+    features = _features(engine, [text for text, _ in given], layer, tokens, read)
     (weight, bias), held_out = fit(features, gold, seed)
     facts = {
         "rows": len(given), "drawn": rows if data == "imdb" else None, "seed": seed, "source": source,
@@ -81,7 +87,7 @@ def train(
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began),
     }  # fmt: skip
-    head = Head(name, engine.info.model, layer, tokens, tuple(labels), weight, bias, facts)
+    head = Head(name, engine.info.model, layer, tokens, read, tuple(labels), weight, bias, facts)
     path = save_head(head, output)
     say(
         f"Layer {layer} of {engine.info.layers}: accuracy {held_out['accuracy']:.3f}, log loss "
@@ -118,12 +124,12 @@ def fit(features: np.ndarray, gold: np.ndarray, seed: int) -> tuple[tuple[np.nda
     return (weight.astype(np.float32), bias.astype(np.float32)), reached
 
 
-def _features(engine: Engine, texts: Sequence[str], layer: int, tokens: int) -> np.ndarray:
+def _features(engine: Engine, texts: Sequence[str], layer: int, tokens: int, reading: Reading) -> np.ndarray:
     """f32 [n, D]."""
     from tqdm import tqdm
 
     bar = tqdm(texts, f"layer {layer}", unit=" texts", file=sys.stderr, dynamic_ncols=True, disable=None)
-    return np.stack([read_features(engine, text, layer, tokens)[0] for text in bar])
+    return np.stack([read_features(engine, text, layer, tokens, reading)[0] for text in bar])
 
 
 def _numbers(layers: str) -> list[int]:

@@ -50,6 +50,10 @@ def evaluate(
         str | None,
         typer.Option(help="Classification: a trained head by name or path; '' takes none.", show_default="the model's"),
     ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(help="Classification: a run on train, to fit a threshold to zero-shot.", show_default=False),
+    ] = None,
     contrast: Annotated[
         Path | None, typer.Option(help="Classification: Parquet of contrast pairs.", show_default=False)
     ] = None,
@@ -77,7 +81,7 @@ def evaluate(
         raise UserError(f"--seed is {seed}: give 0 or more.")
     configs = _configs(config, precision)
     drawn: Split = "train" if split == "train" else "test"
-    options = Options(drawn, seed, limit, head, contrast, references, tuple(questions or ()))
+    options = Options(drawn, seed, limit, head, fit, contrast, references, tuple(questions or ()))
     folder = output or Path("results") / f"{task}-{'-'.join(configs)}-{split}-n{limit}-seed{seed}"
     say("reading IMDB")
     sample = balanced_sample(drawn, limit, seed)

@@ -38,13 +38,15 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True)
 class Options:
     """What evaluations are told. `limit` reviews of `split` were drawn by `seed`, and as many are drawn of other files.
-    `head` names a trained one, None takes that of the model where Brisk has one; `contrast` is a file of contrast
-    pairs, `references` one of documents and summaries, `questions` are files of questions with answers."""
+    `head` names a trained one, None takes that of the model where Brisk has one; `fit` is the folder of a run on train
+    that a threshold is taken from; `contrast` is a file of contrast pairs, `references` one of documents and
+    summaries, `questions` are files of questions with answers."""
 
     split: Split = "test"
     seed: int = 0
     limit: int = 200
     head: str | None = None
+    fit: Path | None = None
     contrast: Path | None = None
     references: Path | None = None
     questions: tuple[Path, ...] = ()

@@ -18,7 +18,7 @@ from pipelines.classification.pipeline import ClassificationPipeline
 from tests.pipelines.fake_engine import FakeEngine
 
 WEIGHT = np.array([[0] * 8, [1, -1, *[0] * 6]], np.float32)
-HEAD = Head("praise", "fake", 3, 32, ("bad", "good"), WEIGHT, np.array([0, 0.5], np.float32), {"rows": 24})
+HEAD = Head("praise", "fake", 3, 64, "mean", ("bad", "good"), WEIGHT, np.array([0, 0.5], np.float32), {"rows": 24})
 
 
 def test_a_head_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -54,6 +54,7 @@ def test_heads_that_come_with_brisk_are_found_by_name(tmp_path: Path, monkeypatc
         lambda about: about.update(labels=["one"]),
         lambda about: about.update(labels=["a", "b", "c"]),
         lambda about: about.pop("layer"),
+        lambda about: about.update(reading="max"),
     ],
 )
 def test_a_damaged_head_is_one_sentence(tmp_path: Path, damage: Any) -> None:

@@ -112,6 +112,7 @@ def test_files_that_cannot_be_learnt_from(tmp_path: Path, name: str, text: str, 
 @pytest.mark.parametrize(
     ("more", "word"),
     [
+        (("--reading", "max"), "reading 'max' is unknown"),
         (("--layers", "one"), "--layers is 'one'"),
         (("--tokens", "3"), "--tokens is 3"),
         (("--choose-on", "3"), "--choose-on is 3"),

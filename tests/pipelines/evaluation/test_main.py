@@ -95,7 +95,7 @@ def test_classification_figures_are_those_of_the_rows(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("engine")
 def test_a_trained_head_contrast_pairs_and_baselines_stand_beside_zero_shot(tmp_path: Path) -> None:
     head = Head(
-        "praise", "fake", 3, 64, ("negative", "positive"), np.array([[0] * 8, [2, -2, *[0] * 6]], np.float32),
+        "praise", "fake", 3, 64, "last", ("negative", "positive"), np.array([[0] * 8, [2, -2, *[0] * 6]], np.float32),
         np.zeros(2, np.float32), {"drawn": 24, "seed": 0},
     )  # fmt: skip
     pairs = tmp_path / "pairs.parquet"
@@ -118,6 +118,17 @@ def test_a_trained_head_contrast_pairs_and_baselines_stand_beside_zero_shot(tmp_
     assert "TF-IDF" in " ".join(found) and found["accuracy, TF-IDF, the head's rows"]["n"] == 8
     assert found["reviews/s, trained head"]["value"] > 0
     assert found["ECE-10, trained head"]["value"] < 0.5
+
+
+def test_a_threshold_is_fitted_on_train_alone(engine: FakeEngine, tmp_path: Path, capsys: Out) -> None:
+    engine.fit = lambda prompt, choice: fit(prompt, choice) - 4 * (choice == " positive")  # says negative of all
+    assert run("classification", tmp_path / "train", "--split", "train") == 0
+    found = figures("classification", tmp_path / "test", "--fit", str(tmp_path / "train"))
+    right = {kind: found[f"accuracy, zero-shot, {kind}"]["value"] for kind in ("raw", "threshold of train")}
+    assert right["raw"] == 0.5 and right["threshold of train"] > 0.7
+    assert found["accuracy, zero-shot, Platt of train"]["value"] > 0.7
+    assert run("classification", tmp_path / "new", "--fit", str(tmp_path / "test")) == 2
+    assert "does not hold zero-shot rows of the train split in int8" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("engine")
@@ -179,7 +190,7 @@ def test_rows_that_all_fail_exit_with_1(engine: FakeEngine, tmp_path: Path, caps
 
 def test_ctrl_c_writes_what_is_done_and_says_so(engine: FakeEngine, tmp_path: Path, capsys: Out) -> None:
     def fit_then_stop(prompt: str, choice: str) -> float:
-        if len(engine.prompts) > 7:
+        if len(engine.prompts) > 8:
             raise KeyboardInterrupt
         return fit(prompt, choice)
 
@@ -210,7 +221,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(engine: FakeEngine, tmp_path: Pa
     asked = len(engine.prompts)
 
     def stop_once(prompt: str, choice: str) -> float:
-        if len(engine.prompts) == asked + 16:
+        if len(engine.prompts) == asked + 19:
             engine.prompts.append("")
             raise KeyboardInterrupt
         return fit(prompt, choice)
