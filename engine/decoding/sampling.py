@@ -14,6 +14,9 @@ import numpy as np
 from engine.config import SamplingParams
 from engine.errors import UserError
 
+FEW = 128  # tokens that top-p is first looked for among
+SLACK = 1e-3  # more than rounding can move a probability
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -95,8 +98,12 @@ def keep(logits: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.nda
         ids = np.flatnonzero(logits >= kth)
     else:
         ids = np.flatnonzero(logits > -np.inf)
-    ids = ids[np.argsort(-logits[ids], kind="stable")]
-    probabilities = np.exp(log_softmax(logits[ids]))
+    values = logits[ids] - logits[ids].max()
+    whole = np.exp(values).sum(dtype=np.float64)
+    near = _near(values, whole, params)
+    ids, values = ids[near], values[near]
+    order = np.argsort(-values, kind="stable")
+    ids, probabilities = ids[order], (np.exp(values[order]) / whole).astype(np.float32)
     if params.top_p < 1:
         before = probabilities.cumsum(dtype=np.float64) - probabilities
         count = int((before < params.top_p).sum())
@@ -105,3 +112,19 @@ def keep(logits: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.nda
         count = int((probabilities >= params.min_p * probabilities[0]).sum())
         ids, probabilities = ids[:count], probabilities[:count]
     return ids, probabilities / probabilities.sum()
+
+
+def _near(values: np.ndarray, whole: float, params: SamplingParams) -> np.ndarray:
+    """Places in `values` (logits less the largest, [N]) that hold all top-p and min-p can leave, and few more: sorting
+    a whole vocabulary of 49,152 takes longer than the model's step. `whole` is the sum of exp(values)."""
+    near = np.arange(len(values))
+    if params.min_p > 0:
+        near = np.flatnonzero(values >= np.log(params.min_p) - SLACK)
+    count = FEW
+    while params.top_p < 1 and count < len(near):
+        kth = np.partition(values[near], -count)[-count]
+        likely = near[values[near] >= kth]  # equal ones too: which of them is kept must not depend on the cut
+        if np.exp(values[likely]).sum(dtype=np.float64) >= (params.top_p + SLACK) * whole:
+            return likely
+        count *= 8
+    return near

@@ -39,6 +39,7 @@ def by_transformers(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
     return scores.softmax(-1)[0].numpy()
 
 
+@pytest.mark.parametrize("size", [200, 5000])  # few enough to be sorted whole, and more
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     "params",
@@ -55,8 +56,8 @@ def by_transformers(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
     ],
     ids=["all", "k1", "k7", "k5000", "p.9", "p.05", "m.1", "m1", "all-three"],
 )
-def test_filters_keep_what_transformers_keeps(params: SamplingParams, seed: int) -> None:
-    logits = random_logits(seed)
+def test_filters_keep_what_transformers_keeps(params: SamplingParams, seed: int, size: int) -> None:
+    logits = random_logits(seed, size)
     ids, probabilities = keep(logits, params)
     expected = by_transformers(logits, params)
     assert set(ids) == set(np.flatnonzero(expected))
@@ -179,3 +180,25 @@ def test_numbers_that_are_not_finite_are_never_drawn_from(bad: float, temperatur
     logits[17] = bad
     with pytest.raises(NonFiniteLogits, match="not finite: try precision fp32"):
         Sampler(SamplingParams(temperature=temperature), ())(logits, NONE_SEEN, 0)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.01, 1.0, 5.0]),
+    st.floats(0.01, 0.999),
+    st.sampled_from([0.0, 0.01, 0.5]),
+)
+def test_what_is_left_is_what_sorting_everything_leaves(seed: int, spread: float, top_p: float, min_p: float) -> None:
+    """Flat and steep distributions, with ties: the slow twin sorts the whole vocabulary."""
+    logits = np.round(np.random.default_rng(seed).normal(size=3000) * spread, 2).astype(np.float32)
+    ids, probabilities = keep(logits, SamplingParams(top_p=top_p, min_p=min_p))
+    order = np.argsort(-logits, kind="stable")
+    expected = np.exp((logits[order] - logits.max()).astype(np.float64))
+    expected /= expected.sum()
+    count = int((expected.cumsum() - expected < top_p).sum())
+    if min_p:
+        count = min(count, int((expected >= min_p * expected[0]).sum()))
+    assert abs(len(ids) - count) <= 1  # a sum that ends at top_p may round either way
+    same = min(len(ids), count)
+    assert np.array_equal(ids[:same], order[:same])
+    assert probabilities[:same] == pytest.approx(expected[:same] / expected[: len(ids)].sum(), rel=1e-4)
