@@ -114,6 +114,7 @@ class ClassificationEvaluation:
         else:
             if self.domain is None:
                 self.domain = self.pipeline.judge(DOMAIN, LABELS).logprobs
+                self.pipeline.engine.reset_prefix_cache()  # a first row is read like any other
             judgement = self.pipeline.judge(review.text, LABELS)
             margin = float(judgement.logprobs[1] - judgement.logprobs[0])
             row |= {"margin": margin, "raw": float(judgement.raw[1]), "calibrated": float(judgement.calibrated[1])}
