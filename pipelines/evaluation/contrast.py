@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.evaluation.data import Review, clean_review
-from pipelines.evaluation.sources import BadData, read_parquet
+from pipelines.evaluation.sources import BadData, read_columns
 
 PREFIX = "contrast/"  # of the ids
 _COLUMNS = ("pair_id", "text_original", "label_original", "text_contrast", "label_contrast")
@@ -33,12 +33,7 @@ class Pair:
 def read_contrast(file: Path) -> list[Pair]:
     """The pairs of a Parquet file with a pair_id, and a text and a label of both. BadData if it is missing, of another
     shape, or a pair does not turn its label."""
-    if not file.is_file():
-        raise BadData(f"There is no file {file}: name a Parquet file of contrast pairs.")
-    frame = read_parquet(file)
-    missing = [column for column in _COLUMNS if column not in frame.columns]
-    if missing:
-        raise BadData(f"{file} has no column {' and '.join(missing)}: give a Parquet file of contrast pairs.")
+    frame = read_columns(file, _COLUMNS)
     pairs = []
     for id, original, label, contrast, other in zip(*(frame[column].tolist() for column in _COLUMNS), strict=True):
         if not (isinstance(original, str) and isinstance(contrast, str)) or {label, other} != {0, 1}:

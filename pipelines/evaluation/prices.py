@@ -73,7 +73,7 @@ class Page:
         return [made, machine, *self.reports[0].facts()[:-1]]
 
     def remarks(self) -> list[str]:
-        """What could not have been seen: of the measure that counts first, in the last precision."""
+        """What each comparison could not have shown."""
         found = []
         for report in self.reports:
             task = report.environment["task"].replace("_", " ")

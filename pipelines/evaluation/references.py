@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.data import Review, clean_review
-from pipelines.evaluation.sources import BadData, read_parquet
+from pipelines.evaluation.sources import read_columns
 from pipelines.evaluation.statistics import Figure, mean
 
 PREFIX = "reference/"  # of the ids
@@ -19,12 +19,7 @@ KINDS = ("rouge1", "rouge2", "rougeL")
 def read_references(file: Path, limit: int, seed: int) -> list[Review]:
     """At most `limit` documents of a Parquet file with id, document and summary, drawn by `seed`; `about["reference"]`
     is the summary, the label means nothing. BadData if the file is missing or of another shape."""
-    if not file.is_file():
-        raise BadData(f"There is no file {file}: name a Parquet file with id, document and summary.")
-    frame = read_parquet(file)
-    missing = [column for column in ("id", "document", "summary") if column not in frame.columns]
-    if missing:
-        raise BadData(f"{file} has no column {' and '.join(missing)}: give id, document and summary.")
+    frame = read_columns(file, ("id", "document", "summary"))
     rows = list(zip(frame["id"].astype(str), frame["document"], frame["summary"], strict=True))
     rows = [row for row in rows if all(isinstance(text, str) and text.strip() for text in row)]
     order = np.random.default_rng(seed).permutation(len(rows))[:limit]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -101,6 +101,17 @@ def read_parquet(file: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pyarrow's errors are of these two families
         reason = str(error).splitlines()[0][:120]
         raise BadData(f"{file} cannot be read ({reason}): it may be half-downloaded, fetch it again.") from error
+
+
+def read_columns(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A Parquet file that a user named; BadData if it is missing, cannot be read, or lacks one of the columns."""
+    if not file.is_file():
+        raise BadData(f"There is no file {file}: name a Parquet file with {', '.join(columns)}.")
+    frame = read_parquet(file)
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise BadData(f"{file} has no column {' and '.join(missing)}: give {', '.join(columns)}.")
+    return frame
 
 
 def _from_hub(split: Split) -> tuple[list[RawReview], str]:

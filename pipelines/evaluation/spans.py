@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.data import Review
-from pipelines.evaluation.sources import BadData, read_parquet
+from pipelines.evaluation.sources import BadData, read_columns
 from pipelines.evaluation.statistics import Figure, mean, share
 
 PREFIX = "span/"  # of the ids
@@ -27,12 +27,7 @@ def read_questions(file: Path, limit: int, seed: int) -> list[Review]:
 
     BadData if the file is missing or of another shape.
     """
-    if not file.is_file():
-        raise BadData(f"There is no file {file}: name a Parquet file with {', '.join(_COLUMNS)}.")
-    frame = read_parquet(file)
-    missing = [column for column in _COLUMNS if column not in frame.columns]
-    if missing:
-        raise BadData(f"{file} has no column {' and '.join(missing)}: give {', '.join(_COLUMNS)}.")
+    frame = read_columns(file, _COLUMNS)
     order = np.random.default_rng(seed).permutation(len(frame))[:limit]
     found = []
     for i in order.tolist():
