@@ -99,6 +99,8 @@ class SamplingParams:
     top_p : keep the smallest set of tokens with this much probability (nucleus, Holtzman et al. 2020).
     min_p : drop tokens less likely than this share of the most likely one (Nguyen et al. 2024).
     repetition_penalty : above 1 makes tokens already in prompt or output less likely (Keskar et al. 2019).
+    no_repeat_ngram_size : n above 0 lets no run of n tokens come twice in the output; 0 is off. Unlike Transformers'
+        option of that name it leaves the prompt's own runs alone, so that a text can still be quoted.
     seed : of the random draw; None draws one, and the result says which.
     stop : strings that end the text; the text returned does not hold them.
     logprobs : how many of the most likely tokens to report at each step; 0 reports only the chosen one's
@@ -112,6 +114,7 @@ class SamplingParams:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
@@ -129,6 +132,10 @@ class SamplingParams:
             (0 < self.top_p <= 1, f"top_p is {self.top_p}: give a share above 0, at most 1."),
             (0 <= self.min_p <= 1, f"min_p is {self.min_p}: give 0 (off) to 1."),
             (0.1 <= self.repetition_penalty <= 10, f"repetition_penalty is {self.repetition_penalty}: give 0.1 to 10."),
+            (
+                self.no_repeat_ngram_size >= 0,
+                f"no_repeat_ngram_size is {self.no_repeat_ngram_size}: give 0 (off) or more.",
+            ),
             (self.seed is None or 0 <= self.seed < 2**63, f"seed is {self.seed}: give 0 or more."),
             (
                 len(self.stop) <= MAX_STOP_STRINGS,

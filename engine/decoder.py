@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.cache.static import StaticCache
+from engine.dense import Product
 from engine.families import Architecture
 from engine.parameters import Matrix, Parameters
 
@@ -37,12 +38,14 @@ class Decoder:
     ----------
     arch, params : the model.
     cache : where keys and values go; its `dtype` is what is computed in, whatever it stores.
+    product : what multiplies by the layers' weights.
     """
 
-    def __init__(self, arch: Architecture, params: Parameters, cache: StaticCache) -> None:
+    def __init__(self, arch: Architecture, params: Parameters, cache: StaticCache, product: Product = F.linear) -> None:
         self.arch = arch
         self.params = params
         self.cache = cache
+        self.product = product
         self.dtype = cache.dtype
         self.device = cache.device
         self._expanded = torch.empty(0, dtype=self.dtype, device=self.device)
@@ -89,11 +92,11 @@ class Decoder:
         """x [N, columns] to [N, rows]; a stored precision is expanded once for all rows of x."""
         bias = m.bias.to(self.dtype) if m.bias.numel() else None
         if m.weight.dtype == self.dtype:
-            return F.linear(x, m.weight, bias)
+            return self.product(x, m.weight, bias)
         rows, columns = m.shape
         if self._expanded.numel() < rows * columns:
             self._expanded = torch.empty(rows * columns, dtype=self.dtype, device=self.device)
-        return F.linear(x, m.widen(self._expanded[: rows * columns].view(rows, columns)), bias)
+        return self.product(x, m.widen(self._expanded[: rows * columns].view(rows, columns)), bias)
 
     def _norm(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         size = (gain.shape[0],)

@@ -138,6 +138,9 @@ def generate(
     repetition_penalty: Annotated[
         float | None, typer.Option(help="Above 1: less repetition.", show_default=False)
     ] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(help="No run of so many tokens twice in the output.", show_default=False)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random draw.", show_default=False)] = None,
     stop: Annotated[
         list[str] | None, typer.Option(help="A string that ends the text; repeat it.", show_default=False)
@@ -151,7 +154,8 @@ def generate(
         raise UserError(f"The preset '{preset}' is unknown: choose one of {', '.join(PRESETS)}.")
     given = {
         "max_tokens": max_tokens, "min_tokens": min_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        "min_p": min_p, "repetition_penalty": repetition_penalty, "seed": seed, "stop": tuple(stop) if stop else None,
+        "min_p": min_p, "repetition_penalty": repetition_penalty, "no_repeat_ngram_size": no_repeat_ngram_size,
+        "seed": seed, "stop": tuple(stop) if stop else None,
     }  # fmt: skip
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     params = replace(PRESETS[preset or DEFAULT_PRESET], **changes)

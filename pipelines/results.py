@@ -102,15 +102,17 @@ class ClassificationResult:
 
 @dataclass(frozen=True)
 class SummaryResult:
-    """`compression`: words of the text for each word of the summary; `chunks`: parts the text was read in."""
+    """`compression`: words of the text for each word of the summary; `chunks`: parts the text was read in; `draft`: the
+    model's own words, where the summary is sentences of the text in their place, else None."""
 
     summary_text: str
     compression: float
     chunks: int
     info: RunInfo
+    draft: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        fields = {"summary_text": self.summary_text, "compression": self.compression, "chunks": self.chunks}
+        fields = {name: getattr(self, name) for name in ("summary_text", "compression", "chunks", "draft")}
         return {**fields, **self.info.to_dict()}
 
 

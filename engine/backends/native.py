@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from engine.backends.base import JOB_SLOTS, MAX_ROWS
 from engine.cache.run import KVRun
@@ -15,6 +16,7 @@ from engine.cache.static import StaticCache, storage
 from engine.config import EngineConfig
 from engine.decoder import Decoder, Segment
 from engine.decoding.sampling import log_softmax
+from engine.dense import fastest
 from engine.errors import BadRequest
 from engine.families import Architecture
 from engine.stored import prepare
@@ -78,13 +80,13 @@ class NativeBackend:
             arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device,
             storage(config.kv_precision, config.precision),
         )  # fmt: skip
-        self._decoder = Decoder(arch, self.params, self.cache)
+        self._use_kernels = config.kernels and device.type == "cpu"
+        self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear)
         self._threads = threads
         self._compiled: CompiledModel | None = None
         self._integer_prefill = False
         self._bits = 0  # that its activations are rounded to
         self._prefill, self._precision, self._name = config.prefill, config.precision, files.name
-        self._use_kernels = config.kernels and device.type == "cpu"
 
     @property
     def kv_precision(self) -> str:

@@ -1,6 +1,6 @@
 """From logits to one token: penalties, filters and the draw, in numpy for every backend.
 
-The order is that of Transformers' `generate`: repetition penalty, temperature, top-k, top-p, min-p, draw.
+The order is that of Transformers' `generate`: repetition penalty, n-grams, temperature, top-k, top-p, min-p, draw.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Sampler:
         self.seed = params.seed if params.seed is not None else secrets.randbits(31)
         self._rng = np.random.default_rng(self.seed)
         self._eos = np.fromiter(eos_ids, np.int64)
+        self._ngrams = Ngrams(params.no_repeat_ngram_size)
 
     def __call__(self, logits: np.ndarray, seen: np.ndarray, made: int) -> Choice:
         """Choose from logits f32 [V], given the distinct token ids `seen` so far and how many were `made`.
@@ -66,7 +67,11 @@ class Sampler:
             logits[seen] = np.where(
                 old > 0, old / np.float32(p.repetition_penalty), old * np.float32(p.repetition_penalty)
             )
+        if banned := self._ngrams.banned(len(logits)):
+            logits = logits.copy() if logits is raw else logits
+            logits[banned] = -np.inf
         token = int(logits.argmax()) if p.temperature == 0 else self._draw(heated(logits, p.temperature))
+        self._ngrams.add(token)
         if p.logprobs is None:
             return Choice(token)
         logprobs = log_softmax(raw)
@@ -83,6 +88,31 @@ class Sampler:
         cumulative = probabilities.cumsum(dtype=np.float64)
         at = int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right"))
         return int(ids[min(at, len(ids) - 1)])
+
+
+class Ngrams:
+    """The runs of `n` tokens written so far (0: none are kept), and the tokens that would repeat one."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._last: tuple[int, ...] = ()  # at most n - 1 tokens
+        self._after: dict[tuple[int, ...], list[int]] = {}
+
+    def banned(self, vocabulary: int) -> list[int]:
+        """Tokens that would end a run which stands already; none where that is the whole vocabulary."""
+        if not self.n:
+            return []
+        found = self._after.get(self._last, [])
+        return found if len(found) < vocabulary else []
+
+    def add(self, token: int) -> None:
+        if not self.n:
+            return
+        if len(self._last) == self.n - 1:
+            known = self._after.setdefault(self._last, [])
+            if token not in known:
+                known.append(token)
+        self._last = (*self._last, token)[-(self.n - 1) :] if self.n > 1 else ()
 
 
 def heated(logits: np.ndarray, temperature: float) -> np.ndarray:

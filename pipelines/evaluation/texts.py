@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
+import unicodedata
 
+from pipelines.overlap import centrality, words
 from pipelines.text import sentence_spans
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers."""
-    return re.findall(r"\w+(?:['’]\w+)*", text.lower())
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
@@ -42,76 +38,40 @@ def lead(text: str, sentences: int) -> str:
     return text[: spans[min(sentences, len(spans)) - 1][1]].strip() if spans else ""
 
 
-def fragments(summary: str, source: str) -> list[int]:
-    """Lengths in words of the extracts a summary is put together from, greedily the longest (Grusky et al. 2018,
-    figure 3)."""
-    written, read = words(summary), words(source)
-    places: dict[str, list[int]] = {}
-    for place, word in enumerate(read):
-        places.setdefault(word, []).append(place)
-    found, at = [], 0
-    while at < len(written):
-        longest = 0
-        for place in places.get(written[at], ()):
-            length = 1
-            while (
-                at + length < len(written) and place + length < len(read)
-                and written[at + length] == read[place + length]
-            ):  # fmt: skip
-                length += 1
-            longest = max(longest, length)
-        if longest:
-            found.append(longest)
-        at += max(1, longest)
-    return found
-
-
-def coverage(summary: str, source: str) -> float:
-    """Share of the summary's words that lie in extracts of the source; 0 for an empty one."""
-    return sum(fragments(summary, source)) / max(1, len(words(summary)))
-
-
-def density(summary: str, source: str) -> float:
-    """Mean length of the extract that a word of the summary lies in: 1 for words picked one by one, the summary's own
-    length for a copied one."""
-    return sum(length * length for length in fragments(summary, source)) / max(1, len(words(summary)))
-
-
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_CAPITAL = re.compile(r"[^\W\d_a-z][\w'’-]*")
+_LETTERS = re.compile(r"[^\W\d_][\w'’-]*")
 _SENTENCE_START = re.compile(r"(?:^|[.!?…:\n\"“”]\s*)[\"'“‘(]*[^\W\d_][\w'’-]*")
+_NO_NAME = re.compile(r"I(?:['’]\w+)?|A")
 
 
 def invented(summary: str, source: str) -> list[str]:
     """Numbers and names of the summary that the source does not hold, whatever their case.
 
-    A name is a word with a capital that does not begin a sentence: a rule that needs no model, misses names at the
-    beginning of sentences, and takes "I" for none.
+    A name is a word with a capital that does not begin a sentence, but "I" and its short forms ("I'm"): a rule that
+    needs no model, and misses names at the beginning of sentences. The parts of "Rhys-Meyers" are looked up apart.
     """
-    known = set(words(source)) | set(_NUMBER.findall(source))
+    summary, source = unicodedata.normalize("NFKC", summary), unicodedata.normalize("NFKC", source)
+    read = words(source)
+    known = {*read, *map(_bare, read), *_NUMBER.findall(source)}
     starts = {match.end() for match in _SENTENCE_START.finditer(summary)}
-    names = [m.group() for m in _CAPITAL.finditer(summary) if m.end() not in starts and m.group() not in ("I", "A")]
-    bare = [re.sub(r"['’]s?$", "", name) for name in names]
-    found = [name for name, word in zip(names, bare, strict=True) if not {word.lower(), name.lower()} & known]
+    names = [m.group() for m in _LETTERS.finditer(summary) if m.group()[0].isupper() and m.end() not in starts]
+    found = [name for name in names if not _NO_NAME.fullmatch(name) and not _is_known(name, known)]
     return [number for number in _NUMBER.findall(summary) if number not in known] + found
 
 
-def textrank(text: str, sentences: int) -> str:
-    """The sentences of a text that are most like the others, in their order (Mihalcea and Tarau 2004: PageRank over
-    the overlap of words)."""
-    import networkx
+def _is_known(name: str, known: set[str]) -> bool:
+    return all(part in known or _bare(part) in known for part in words(name))
 
+
+def _bare(word: str) -> str:
+    return re.sub(r"['’]s$", "", word)
+
+
+def textrank(text: str, sentences: int) -> str:
+    """The sentences of a text that are most like the others, in their order (see `overlap.centrality`)."""
     parts = [text[a:b].strip() for a, b in sentence_spans(text) if text[a:b].strip()]
-    bags = [set(words(part)) for part in parts]
-    graph = networkx.Graph()
-    graph.add_nodes_from(range(len(parts)))
-    for i, first in enumerate(bags):
-        for j, second in enumerate(bags[:i]):
-            length = math.log(max(1, len(first))) + math.log(max(1, len(second)))
-            if length and (common := len(first & second)):
-                graph.add_edge(i, j, weight=common / length)
-    rank = networkx.pagerank(graph) if parts else {}
-    best = sorted(sorted(rank, key=lambda i: (-rank[i], i))[:sentences])
+    rank = centrality(parts)
+    best = sorted(sorted(range(len(parts)), key=lambda i: (-rank[i], i))[:sentences])
     return " ".join(parts[i] for i in best)
 
 

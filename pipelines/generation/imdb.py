@@ -10,28 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 from engine.config import SamplingParams
 from pipelines.evaluation import texts
-from pipelines.evaluation.data import LABELS, Review
+from pipelines.evaluation.data import LABELS, Review, draw, unique_reviews
 from pipelines.evaluation.judge import judged, sentiment_judge
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, mean, ratio, share
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
+from pipelines.prompt import is_chat
+from pipelines.results import GenerationResult
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
+CONTINUED = "continued/"  # of the ids of reviews whose beginning is continued
+MOST_CONTINUED = 200
 PREFIX_WORDS = 24
 NEW_TOKENS = 64
 LEAST_WORDS = 16  # of a human continuation worth comparing with
-# What stands before the words to be continued. Chosen on train.
-STEERED = {
-    "plain": "",
+# How a review is asked for that goes on from the words to be continued, and what stands before these where a model has
+# no chat. Of seven ways tried on 96 train reviews (int8) this one moves the judge most: 43 points [30, 55] between
+# "positive" and "negative", the words for a model without chat 13 [0, 25].
+ASKED = {
+    "positive": "Write a very positive review of a movie that you loved. Say why it is wonderful.",
+    "negative": "Write a very negative review of a movie that you hated. Say why it is terrible.",
+}
+BEFORE = {
     "positive": "I loved this movie. My glowing review, ten stars out of ten:\n\n",
     "negative": "I hated this movie. My scathing review, one star out of ten:\n\n",
 }
+WAYS = ("plain", *ASKED)
 KNOWN, RECALLED = 50, 30  # tokens of the memorisation probe: given, and to come back word for word
 GREEDY = SamplingParams(max_tokens=RECALLED, temperature=0.0, repetition_penalty=1.0)
 MOST_BLEU = 100  # texts of self-BLEU, which is quadratic
+
+
+def _gain(row: Row) -> float | None:
+    """Whether the continuation towards positive was judged more positive than that towards negative: 1, 0 or -1."""
+    return float(row["judge"]["positive"] - row["judge"]["negative"]) if "written" in row else None
 
 
 class GenerationEvaluation:
@@ -39,8 +54,13 @@ class GenerationEvaluation:
 
     prompt = "\n".join(
         [
-            f"The first {PREFIX_WORDS} words of a review, to be continued: {asdict(PRESETS[DEFAULT_PRESET])}.",
-            *(f"{name}: {before!r} before them" for name, before in STEERED.items()),
+            f"The first {PREFIX_WORDS} words of at most {MOST_CONTINUED} reviews, to be continued: "
+            f"{asdict(PRESETS[DEFAULT_PRESET])}.",
+            *(
+                f"{way}: {ASKED[way]!r}, and the model's answer begins with them; {BEFORE[way]!r} before them where it "
+                "has no chat."
+                for way in ASKED
+            ),
             f"Memorisation: {KNOWN} tokens of a review, {RECALLED} greedy ones after them.",
         ]
     )
@@ -55,12 +75,13 @@ class GenerationEvaluation:
     measures = (
         Measure(
             "bits per byte",
-            lambda row: row["bits"],
+            lambda row: row.get("bits"),
             margin=0.005,
             weight=lambda row: row["bytes"],
             higher=False,
             percent=False,
         ),
+        Measure("steered difference", _gain, margin=0.05),
     )
 
     def __init__(self, engine: Engine, options: Options) -> None:
@@ -71,36 +92,56 @@ class GenerationEvaluation:
 
     @staticmethod
     def more(options: Options) -> list[Review]:
-        return []
+        """Reviews long enough to be continued, half of each label, drawn apart."""
+        least = PREFIX_WORDS + LEAST_WORDS
+        long = [review for review in unique_reviews(options.split).reviews if len(review.text.split()) >= least]
+        each = max(1, min(options.limit, MOST_CONTINUED) // 2)
+        drawn = [draw([review for review in long if review.label == label], each, options.seed) for label in (1, 0)]
+        return [
+            Review(f"{CONTINUED}{review.id}", review.text, review.label)
+            for pair in zip(*drawn, strict=False)
+            for review in pair
+        ]
 
     def run(self, review: Review) -> dict[str, Any]:
+        return self._continue(review) if review.id.startswith(CONTINUED) else self._read(review)
+
+    def _read(self, review: Review) -> dict[str, Any]:
+        """Bits of a review, and how much of it comes back."""
         ids, offsets = self.engine.tokenizer.encode_with_offsets(review.text)
         row: dict[str, Any] = {
             "bits": self._bits(ids),
             "bytes": len(review.text[offsets[0][1] :].encode()),
             "tokens": len(ids),
-            "written": None,
             "timing": {},
             "shortened": None,
         }
-        pieces = review.text.split()
-        if len(pieces) >= PREFIX_WORDS + LEAST_WORDS:
-            prefix = " ".join(pieces[:PREFIX_WORDS])
-            row["prefix"], row["written"] = prefix, {}
-            for name, before in STEERED.items():
-                result = self.pipeline(before + prefix, mode="continue", params=self.params)
-                row["written"][name] = result.generated_text.strip()
-                if name == "plain":
-                    row |= info_fields(result.info)
-            row["human"] = " ".join(pieces[PREFIX_WORDS:][: max(LEAST_WORDS, len(row["written"]["plain"].split()))])
-            labels = judged([*row["written"].values(), row["human"]])
-            row["judge"] = dict(zip((*STEERED, "human"), labels, strict=True))
         if len(ids) >= KNOWN + RECALLED:
             [found] = self.engine.generate([ids[:KNOWN]], GREEDY)
             wanted = ids[KNOWN : KNOWN + RECALLED]
             pairs = zip(found.token_ids, wanted, strict=False)
             row["recalled"] = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found.token_ids), RECALLED))
         return row
+
+    def _continue(self, review: Review) -> dict[str, Any]:
+        pieces = review.text.split()
+        prefix = " ".join(pieces[:PREFIX_WORDS])
+        results = {way: self._continued(prefix, way) for way in WAYS}
+        written = {way: result.generated_text.strip() for way, result in results.items()}
+        human = " ".join(pieces[PREFIX_WORDS:][: max(LEAST_WORDS, len(written["plain"].split()))])
+        labels = judged([*written.values(), human])
+        return {
+            "prefix": prefix,
+            "written": written,
+            "human": human,
+            "judge": dict(zip((*WAYS, "human"), labels, strict=True)),
+            **info_fields(results["plain"].info),
+        }
+
+    def _continued(self, prefix: str, way: str) -> GenerationResult:
+        if way != "plain" and is_chat(self.engine):
+            return self.pipeline(ASKED[way], mode="chat", params=self.params, reply=prefix)
+        return self.pipeline(BEFORE.get(way, "") + prefix, mode="continue", params=self.params)
 
     def _bits(self, ids: Sequence[int]) -> float:
         """Bits of all tokens but the first, each after as many before it as the windows give."""
@@ -117,15 +158,16 @@ class GenerationEvaluation:
 
     @staticmethod
     def figures(rows: Sequence[Row]) -> list[Figure]:
-        pairs = [row for row in rows if row["written"]]
+        pairs = [row for row in rows if "written" in row]
+        rows = [row for row in rows if "bits" in row]
         both = [_same_length(row["written"]["plain"], row["human"]) for row in pairs]
         probed = [row["recalled"] for row in rows if "recalled" in row]
-        gains = [row["judge"]["positive"] - row["judge"]["negative"] for row in pairs]
         figures = [
             ratio("bits per byte", [row["bits"] for row in rows], [row["bytes"] for row in rows]),
-            mean("steered: said positive, positive less negative", gains, percent=True, note="points, if shares"),
+            mean("steered: judged positive, positive less negative", [_gain(row) or 0.0 for row in pairs],
+                 percent=True, note="points"),
             *(share(f"judged positive, {name}", [bool(row["judge"][name]) for row in pairs])
-              for name in (*STEERED, "human")),
+              for name in (*WAYS, "human")),
             share("judge right on the human continuation", [row["judge"]["human"] == row["label"] for row in pairs]),
         ]  # fmt: skip
         for n in (1, 2, 3):
@@ -153,9 +195,9 @@ class GenerationEvaluation:
 
     @staticmethod
     def example(rows: Sequence[Row]) -> str:
-        row = next((row for row in rows if row["written"]), None)
+        row = next((row for row in rows if "written" in row), None)
         if row is None:
-            return "(no review of this sample is long enough to be continued)"
+            return "(no review was continued yet)"
         start = f"{row['id']} ({LABELS[row['label']]}): {row['prefix']}"
         written = [f"Model, {name}: {text}" for name, text in row["written"].items()]
         return "\n\n".join([start, *written, f"Human: {row['human']}"])

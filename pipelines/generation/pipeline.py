@@ -40,12 +40,18 @@ class GenerationPipeline:
         self.engine = engine
 
     def __call__(
-        self, prompt: str, *, mode: Mode = "chat", params: SamplingParams = PRESETS[DEFAULT_PRESET], system: str = ""
+        self,
+        prompt: str,
+        *,
+        mode: Mode = "chat",
+        params: SamplingParams = PRESETS[DEFAULT_PRESET],
+        system: str = "",
+        reply: str = "",
     ) -> GenerationResult:
         """The whole text at once; parameters and errors as for `stream`."""
         update = None
-        for update in self.stream(prompt, mode=mode, params=params, system=system):  # noqa: B007 - the last one counts
-            pass
+        for update in self.stream(prompt, mode=mode, params=params, system=system, reply=reply):  # noqa: B007
+            pass  # the last one counts
         assert update is not None, "a stream gives at least one update"
         timing = update.info.timing
         return GenerationResult(
@@ -53,7 +59,13 @@ class GenerationPipeline:
         )
 
     def stream(
-        self, prompt: str, *, mode: Mode = "chat", params: SamplingParams = PRESETS[DEFAULT_PRESET], system: str = ""
+        self,
+        prompt: str,
+        *,
+        mode: Mode = "chat",
+        params: SamplingParams = PRESETS[DEFAULT_PRESET],
+        system: str = "",
+        reply: str = "",
     ) -> Iterator[GenerationUpdate]:
         """The text so far after every token that made some of it readable; closing the iterator stops the engine.
 
@@ -63,13 +75,15 @@ class GenerationPipeline:
             is shortened to its head and tail, and `info.shortened` says by how much.
         params : a seed of None draws one; `seed` of every update says which.
         system : instruction that stands before the chat; "" keeps the model's own. Only in "chat".
+        reply : how the answer begins; the model writes on from there, and what comes back is what it wrote. Only in
+            "chat".
 
         Raises
         ------
         BadRequest : empty or unreadable text, unknown mode, a chat with a model that has no chat template, or
             `max_tokens` that leave no room to the prompt. Raised at the call, before the first update.
         """
-        ids, shortened = self._prompt(prompt, mode, system, params.max_tokens)
+        ids, shortened = self._prompt(prompt, mode, system, reply, params.max_tokens)
         if params.seed is None:
             params = replace(params, seed=secrets.randbelow(2**31))
         return self._updates(ids, params, shortened)
@@ -89,7 +103,9 @@ class GenerationPipeline:
         if not shown:
             yield GenerationUpdate(text, run_info(self.engine, timing, shortened), seed)
 
-    def _prompt(self, prompt: str, mode: Mode, system: str, max_tokens: int) -> tuple[list[int], Shortened | None]:
+    def _prompt(
+        self, prompt: str, mode: Mode, system: str, reply: str, max_tokens: int
+    ) -> tuple[list[int], Shortened | None]:
         prompt = check_text(prompt, "prompt")
         tokenizer = self.engine.tokenizer
         if mode not in get_args(Mode):
@@ -102,8 +118,11 @@ class GenerationPipeline:
         if not tokenizer.has_chat_template:
             raise BadRequest(f"{self.engine.info.model} has no chat template: choose 'continue', or load a chat model.")
         before = [{"role": "system", "content": check_text(system, "system prompt")}] if system.strip() else []
-        beside = len(tokenizer.chat([*before, {"role": "user", "content": ""}])) + 2  # two seams may split anew
+        begun = tokenizer.encode(check_text(reply, "reply"), add_bos=False) if reply else []
+        beside = (
+            len(tokenizer.chat([*before, {"role": "user", "content": ""}])) + len(begun) + 2
+        )  # seams may split anew
         prompt, shortened = shorten_text(
             tokenizer, prompt, room_for_text(self.engine, beside=beside, max_tokens=max_tokens)
         )
-        return tokenizer.chat([*before, {"role": "user", "content": prompt}]), shortened
+        return [*tokenizer.chat([*before, {"role": "user", "content": prompt}]), *begun], shortened

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines.classification.templates import CONTENT_FREE
 from pipelines.evaluation import spans
 from pipelines.evaluation.data import LABELS, Review, draw, unique_reviews
 from pipelines.evaluation.paired import Measure
@@ -15,6 +16,7 @@ from pipelines.evaluation.statistics import Figure, auc, mean, share
 from pipelines.prompt import text_prompt
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 from pipelines.question_answering.prompts import WORDS
+from pipelines.results import Shortened
 from pipelines.text import room_for_text, shorten_text
 
 if TYPE_CHECKING:
@@ -62,19 +64,28 @@ def _rating_right(row: Row) -> float | None:
     return float(row["answer_rating"] == row["gold_rating"]) if row["gold_rating"] is not None else None
 
 
+def _both_right(row: Row) -> float | None:
+    if "liked" not in row:
+        return None
+    liked, disliked = row["liked_calibrated"] > 0, row["disliked_calibrated"] > 0
+    return float(liked == bool(row["label"]) and disliked != bool(row["label"]))
+
+
 class QuestionAnsweringEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`."""
 
     prompt = (
-        f"{{context}}{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}\n\n"
+        f"{{context}}{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}; "
+        f"content-free: {CONTENT_FREE!r}\n\n"
         f"{{context}}{WORDS}\n\nwith {RATING}, a span of the review"
     )
     reading = (
         "Yes/no: 'liked' and 'disliked' are asked apart; a pair is consistent when the two answers differ, and 50 % "
-        "yes would be no bias. Rating: asked of reviews that state one and of as many that state none, drawn apart; "
-        "the gold is the last n/10 (or n out of 10, n from 0 to 10) in the review, by a rule, and a rating counts as "
-        "right if it is that number. The rule itself is no fair baseline, for it is the gold: the first number up to "
-        "10 is."
+        "yes would be no bias; calibrated, the log-odds of yes about nothing (the mean of those after content-free "
+        "texts, Zhao et al. 2021) are taken off. Rating: asked of reviews that state one and of as many that state "
+        "none, drawn apart; the gold is the last n/10 (or n out of 10, n from 0 to 10) in the review, by a rule, and a "
+        "rating counts as right if it is that number. The rule itself is no fair baseline, for it is the gold: the "
+        "first number up to 10 is."
     )
 
     measures = (
@@ -83,6 +94,7 @@ class QuestionAnsweringEvaluation:
             _only("sample", lambda row: float((row["liked"] > 0) == bool(row["label"])) if "liked" in row else None),
             margin=0.02,
         ),
+        Measure("pair consistent and right, calibrated", _only("sample", _both_right), margin=0.02),
         Measure("rating right, where stated", _only("rated", _rating_right), margin=0.02),
         Measure("F1 of spans", _only("span", lambda row: spans.f1(row["answer"], row["gold"])), margin=0.02),
     )
@@ -90,6 +102,7 @@ class QuestionAnsweringEvaluation:
     def __init__(self, engine: Engine, options: Options) -> None:
         self.engine = engine
         self.pipeline = QuestionAnsweringPipeline(engine)
+        self.priors: list[float] | None = None  # log-odds of yes of both questions, about nothing
 
     @staticmethod
     def more(options: Options) -> list[Review]:
@@ -131,18 +144,28 @@ class QuestionAnsweringEvaluation:
         return {**row, "first_number": first_number(review.text)}
 
     def _yes_no(self, text: str) -> dict[str, Any]:
+        if self.priors is None:
+            odds = [self._log_odds(nothing)[0] for nothing in CONTENT_FREE]
+            self.priors = [sum(pair) / len(odds) for pair in zip(*odds, strict=True)]
+            self.engine.reset_prefix_cache()  # a first row is read like any other
+        (liked, disliked), shortened = self._log_odds(text)
+        return {
+            "liked": liked,
+            "disliked": disliked,
+            "liked_calibrated": liked - self.priors[0],
+            "disliked_calibrated": disliked - self.priors[1],
+            "shortened": shortened.to_dict() if shortened else None,
+        }
+
+    def _log_odds(self, text: str) -> tuple[list[float], Shortened | None]:
+        """Of yes against no, for both questions."""
         beside = len(text_prompt(self.engine, "", PLAIN.format(question=DISLIKED))) + 2  # two seams may split anew
         text, shortened = shorten_text(
             self.engine.tokenizer, text, room_for_text(self.engine, beside=beside, max_tokens=2)
         )
         asked = [text_prompt(self.engine, text, PLAIN.format(question=q)) for q in (LIKED, DISLIKED)]
         choices = [self.engine.tokenizer.encode(word, add_bos=False) for word in YES_NO]
-        liked, disliked = self.engine.score(asked, choices)
-        return {
-            "liked": liked.logprobs[0] - liked.logprobs[1],
-            "disliked": disliked.logprobs[0] - disliked.logprobs[1],
-            "shortened": shortened.to_dict() if shortened else None,
-        }
+        return [scores.logprobs[0] - scores.logprobs[1] for scores in self.engine.score(asked, choices)], shortened
 
     @staticmethod
     def figures(rows: Sequence[Row]) -> list[Figure]:
@@ -187,13 +210,19 @@ def _yes_no_figures(rows: Sequence[Row]) -> list[Figure]:
     if not rows:
         return []
     gold = [row["label"] for row in rows]
-    said = [(row["liked"] > 0, row["disliked"] > 0) for row in rows]
+    figures = []
+    for suffix, name in (("", ""), ("_calibrated", ", calibrated")):
+        said = [(row[f"liked{suffix}"] > 0, row[f"disliked{suffix}"] > 0) for row in rows]
+        figures += [
+            share(f"liked?{name}: right", [yes == bool(y) for (yes, _), y in zip(said, gold, strict=True)]),
+            share(f"disliked?{name}: right", [yes != bool(y) for (_, yes), y in zip(said, gold, strict=True)]),
+            share(f"pair consistent{name}", [a != b for a, b in said]),
+            share(f"pair consistent and right{name}",
+                  [a != b and a == bool(y) for (a, b), y in zip(said, gold, strict=True)]),
+            mean(f"yes said{name}", [sum(pair) / 2 for pair in said], percent=True, note="of both; 50 % is no bias"),
+        ]  # fmt: skip
     return [
-        share("liked?: right", [yes == bool(y) for (yes, _), y in zip(said, gold, strict=True)]),
-        share("disliked?: right", [yes != bool(y) for (_, yes), y in zip(said, gold, strict=True)]),
-        share("pair consistent", [a != b for a, b in said]),
-        share("pair consistent and right", [a != b and a == bool(y) for (a, b), y in zip(said, gold, strict=True)]),
-        mean("yes said", [sum(pair) / 2 for pair in said], percent=True, note="of both; 50 % is no bias"),
+        *figures,
         auc("liked?: AUC", gold, [row["liked"] for row in rows]),
         auc("liked - disliked: AUC", gold, [row["liked"] - row["disliked"] for row in rows]),
         share("always yes: right", [bool(y) for y in gold], note="baseline of the first line"),

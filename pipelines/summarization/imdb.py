@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines.classification.templates import WORDS as TONE
 from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import judged, sentiment_judge
@@ -13,6 +14,7 @@ from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.references import PREFIX, read_references, rouge
 from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, mean, share
+from pipelines.overlap import coverage, density
 from pipelines.summarization.pipeline import SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, PROSE, LengthName
 
@@ -26,6 +28,7 @@ CONSTANT = "This is a review of a movie, and the writer says what is good and wh
 # What is measured, by the key of its row: the pipeline's summary, and what any must beat.
 KINDS = {
     "summary": "summary",
+    "draft": "the model's own draft",
     "lead": f"LEAD-{SENTENCES}",
     "textrank": "TextRank",
     "random": "random sentence",
@@ -49,7 +52,10 @@ def _is_reference(row: Row) -> bool:
 class SummarizationEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`."""
 
-    prompt = f"{{text}}{PROSE.format(length=LENGTHS[LENGTH])}"
+    prompt = (
+        f"{{text}}{PROSE.format(length=LENGTHS[LENGTH])}\n\n"
+        f"and, to hold a draft against its text, of both: {{text}}{TONE}, scored: positive or negative"
+    )
     reading = (
         "Sentiment is judged by TF-IDF + logistic regression fitted on train, never by the model that wrote; its "
         "accuracy on the whole reviews bounds what a summary can reach. A summary may keep the sentiment and say "
@@ -77,6 +83,8 @@ class SummarizationEvaluation:
         summary = result.summary_text
         row: dict[str, Any] = {
             "summary": summary,
+            "draft": summary if result.draft is None else result.draft,
+            "replaced": result.draft is not None,
             "compression": result.compression,
             "chunks": result.chunks,
             "words": len(review.text.split()),
@@ -111,16 +119,23 @@ class SummarizationEvaluation:
                 share(f"with a number or name invented{name}", [bool(row["invented"]) for row in some]),
                 mean(f"repeated 4-grams{name}", [texts.repeated(row["summary"], 4) for row in written], percent=True),
                 share(f"empty{name}", [not row["summary"] for row in some]),
+                share(f"sentences of the review instead{name}", [row["replaced"] for row in some]),
             ]
         for kind, name in KINDS.items():
             own = [row for row in rows if row[kind]]
             if kind != "summary":
-                figures.append(share(f"sentiment kept, {name}", [bool(_kept(row, kind)) for row in rows]))
+                figures += [
+                    share(f"sentiment kept, {name}, over {LONG} words", [bool(_kept(row, kind)) for row in long]),
+                    share(f"sentiment kept, {name}", [bool(_kept(row, kind)) for row in rows]),
+                ]
+            if kind == "draft":
+                invented = [bool(texts.invented(row[kind], row["review"])) for row in long]
+                figures.append(share(f"with a number or name invented, {name}, over {LONG} words", invented))
             figures += [
                 mean(f"compression, {name}", [_compression(row["review"], row[kind]) for row in own],
                      note="words in for each word out"),
-                mean(f"coverage, {name}", [texts.coverage(row[kind], row["review"]) for row in own], percent=True),
-                mean(f"density, {name}", [texts.density(row[kind], row["review"]) for row in own], note="words"),
+                mean(f"coverage, {name}", [coverage(row[kind], row["review"]) for row in own], percent=True),
+                mean(f"density, {name}", [density(row[kind], row["review"]) for row in own], note="words"),
                 mean(f"novel bigrams, {name}", [texts.novel(row[kind], row["review"], 2) for row in own], percent=True),
             ]  # fmt: skip
         written = [row for row in rows if row["summary"]]

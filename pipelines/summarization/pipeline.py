@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, get_args
 from engine.config import SamplingParams
 from engine.errors import BadRequest
 from engine.results import Timing
+from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.prompt import is_chat, text_prompt
 from pipelines.results import SummaryResult, SummaryUpdate, total_timing
 from pipelines.summarization import prompts, tidy
+from pipelines.summarization.check import Check
 from pipelines.summarization.prompts import LENGTHS, LengthName, Style
 from pipelines.text import check_text, require_kind, room_for_text, run_info, split_text, stopping
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
+REPLACED = "The model's own words {fault}, so these are sentences of the text itself."
+PARTS_REPLACED = (
+    "In {count} of the parts read, the text's own sentences took the place of the model's, which did not hold."
+)
 LOOPED = "The model began to repeat itself and was stopped there; what it said twice stands once."
 
 
@@ -28,14 +34,19 @@ class SummarizationPipeline:
     each part is summarized, and the summaries are summarized again until one is left (map-reduce). Nothing is left
     out unread.
 
+    What a causal model wrote is held against its text; where it does not hold, sentences of the text take its place,
+    and a note says why (see `pipelines.summarization.check`).
+
     Parameters
     ----------
     engine : a loaded `engine.engine.Engine` of kind "causal" or "seq2seq".
+    check : False leaves the model's words as they are.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, check: bool = True) -> None:
         require_kind(engine, "summarization", "causal", "seq2seq")
         self.engine = engine
+        self.judge = ClassificationPipeline(engine) if check and engine.info.kind == "causal" else None
 
     def __call__(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> SummaryResult:
         """The whole summary at once; parameters and errors as for `stream`."""
@@ -75,7 +86,7 @@ class SummarizationPipeline:
         return SamplingParams(
             max_tokens=most,
             min_tokens=min(bounds.min_tokens, most // 4),
-            repetition_penalty=prompts.REPETITION_PENALTY,
+            no_repeat_ngram_size=prompts.NO_REPEAT_NGRAM_SIZE,
         )
 
     def _prompt(self, text: str, length: LengthName, style: Style) -> list[int]:
@@ -93,6 +104,7 @@ class SummarizationPipeline:
     ) -> Iterator[SummaryUpdate]:
         timings: list[Timing] = []
         notes: list[str] = []
+        draft, replaced = None, 0
         parts = split_text(self.engine.tokenizer, text, room)
         read, done, fraction = len(parts), 0, 0.0
         while True:
@@ -109,7 +121,20 @@ class SummarizationPipeline:
                     info = run_info(self.engine, total_timing([*timings, timing]))
                     yield SummaryUpdate("\n".join([*summaries, summary]), stage, min(1.0, fraction), info)
                 timings.append(timing)
-                if timing.finish_reason == "cancelled" and LOOPED not in notes:
+                looped = timing.finish_reason == "cancelled"
+                if self.judge is not None:
+                    yield SummaryUpdate("\n".join([*summaries, summary]), "checking", min(1.0, fraction), info)
+                    check, own = Check(self.judge, part), summary
+                    if (fault := check.fault(own)) is not None:
+                        summary = self._extracted(check, length, style if final else "prose")
+                        draft = own if final else draft
+                        looped = False  # of what is not shown
+                        if final:
+                            notes.append(REPLACED.format(fault=fault))
+                        else:
+                            replaced += 1
+                    timings += check.timings
+                if looped and LOOPED not in notes:
                     notes.append(LOOPED)
                 summaries.append(summary)
                 done += 1
@@ -121,9 +146,18 @@ class SummarizationPipeline:
                 notes.append("The summaries of the parts could not be merged further, so they stand one after another.")
                 break
             parts = merged
-        info = run_info(self.engine, total_timing(timings), notes=notes)
-        result = SummaryResult(joined, len(text.split()) / max(1, len(joined.split())), read, info)
+        if replaced:
+            notes.append(PARTS_REPLACED.format(count=replaced))
+        total = replace(total_timing(timings), finish_reason=timing.finish_reason)
+        info = run_info(self.engine, total, notes=notes)
+        result = SummaryResult(joined, len(text.split()) / max(1, len(joined.split())), read, info, draft)
         yield SummaryUpdate(joined, "done", 1.0, info, result)
+
+    @staticmethod
+    def _extracted(check: Check, length: LengthName, style: Style) -> str:
+        if style == "bullets":
+            return "\n".join(f"- {sentence}" for sentence in check.sentences(LENGTHS[length].points))
+        return " ".join(check.sentences(LENGTHS[length].extracted))
 
     @staticmethod
     def _stage(index: int, count: int, read: int, *, merging: bool) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from transformers import (
     MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -85,6 +86,33 @@ def test_repetition_penalty_equals_transformers(penalty: float) -> None:
         assert sampler(logits, seen, 0).id == expected
         changed += expected != logits.argmax()
     assert changed > 5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_no_ngram_comes_twice_as_with_transformers(n: int) -> None:
+    """Greedy on the same few favourites, so that runs would come back at once."""
+    rng = np.random.default_rng(n)
+    sampler = Sampler(SamplingParams(no_repeat_ngram_size=n), ())
+    processor = NoRepeatNGramLogitsProcessor(n)
+    made: list[int] = []
+    changed = 0
+    for step in range(48):
+        logits = rng.normal(size=50).astype(np.float32)
+        logits[:3] += np.array([9, 8, 7], np.float32)
+        before = logits.copy()
+        allowed = processor(torch.tensor([made], dtype=torch.long), torch.from_numpy(logits)[None].clone())[0]
+        made.append(sampler(logits, NONE_SEEN, step).id)
+        assert made[-1] == allowed.argmax().item()
+        np.testing.assert_array_equal(logits, before)
+        changed += made[-1] != logits.argmax()
+    runs = [tuple(made[i : i + n]) for i in range(len(made) - n + 1)]
+    assert len(set(runs)) == len(runs) and changed > 5
+
+
+def test_where_every_token_would_repeat_none_is_banned() -> None:
+    sampler = Sampler(SamplingParams(no_repeat_ngram_size=1), ())
+    chosen = [sampler(np.array([1, 0], np.float32), NONE_SEEN, step).id for step in range(4)]
+    assert chosen == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])

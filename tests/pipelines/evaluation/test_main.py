@@ -62,7 +62,8 @@ def test_every_task_leaves_rows_and_a_report_and_prints_its_path_last(task: str,
     assert out.strip().splitlines()[-1] == str(folder / "report.json")
     assert "review" in err
     rows = read_rows(folder / "rows.jsonl")
-    beside = 8 if task == "question_answering" else 0  # reviews that are asked for their rating
+    # reviews that are asked for their rating, or continued
+    beside = 8 if task in ("question_answering", "generation") else 0
     assert len(rows) == 8 + beside and sum(row["label"] for row in rows[:8]) == 4
     assert all({"id", "label", "timing", "shortened", "seconds"} <= row.keys() for row in rows if "error" not in row)
     assert not [row for row in rows if "error" in row]
@@ -143,11 +144,33 @@ def test_a_model_that_always_says_yes_is_found_out(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("engine")
 def test_bits_per_byte_are_of_the_whole_sample(tmp_path: Path) -> None:
     found = figures("generation", tmp_path / "out")
-    rows = read_rows(tmp_path / "out" / "rows.jsonl")
+    rows = [row for row in read_rows(tmp_path / "out" / "rows.jsonl") if "bits" in row]
+    assert len(rows) == 8
     assert all(row["bits"] == pytest.approx(2 * (row["tokens"] - 1), rel=1e-5) for row in rows)  # 1/4 a token
     assert found["bits per byte"]["value"] == pytest.approx(
         sum(r["bits"] for r in rows) / sum(r["bytes"] for r in rows)
     )
+
+
+def test_continuations_go_on_from_the_same_words_towards_both_sides(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.reply = lambda prompt: " wonderful, superb" if "very positive" in prompt else " awful, dull"
+    found = figures("generation", tmp_path / "out")
+    rows = [row for row in read_rows(tmp_path / "out" / "rows.jsonl") if "written" in row]
+    assert len(rows) == 8 and sum(row["label"] for row in rows) == 4
+    asked = [prompt for prompt in engine.prompts if "very positive" in prompt]
+    assert [prompt.split("assistant\n")[1] for prompt in asked] == [row["prefix"] for row in rows]
+    assert all(row["written"]["positive"] == "wonderful, superb" for row in rows)
+    gains = [row["judge"]["positive"] - row["judge"]["negative"] for row in rows]
+    assert found["steered: judged positive, positive less negative"]["value"] == sum(gains) / 8
+    assert found["steered: judged positive, positive less negative"]["n"] == 8
+
+
+def test_a_yes_that_needs_no_text_is_taken_off(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.fit = lambda prompt, choice: fit(prompt, choice) + (5.0 if choice == " Yes" else 0.0)
+    found = figures("question_answering", tmp_path / "out")
+    rows = [row for row in read_rows(tmp_path / "out" / "rows.jsonl") if "liked" in row]
+    assert found["yes said"]["value"] == 1.0
+    assert [row["liked_calibrated"] for row in rows] == pytest.approx([row["liked"] - 5.5 for row in rows])
 
 
 @pytest.mark.parametrize(
@@ -257,7 +280,7 @@ def test_the_price_list_is_every_task_in_every_precision(tmp_path: Path, capsys:
         assert [cells.split(" | ")[1] for cells in own[:2]] == ["fp32", "int8"] and "same" in own[1]
     assert "With n = 8" in text and "fake" in text
     rows = [len(read_rows(out / task.name / "rows.jsonl")) for task in TASKS]
-    assert rows == [16, 16, 32, 16]
+    assert rows == [16, 16, 32, 32]
     assert run("all", out, *more, "--resume", "--format", "json") == 0  # nothing is run again
     found = json.loads(capsys.readouterr().out)
     assert {line["task"] for line in found} == {task.name for task in TASKS}

@@ -23,6 +23,12 @@ def test_a_chat_goes_through_the_template_and_a_continuation_does_not() -> None:
     assert engine.prompts[1] == "Hello"
 
 
+def test_an_answer_may_be_begun_and_what_comes_back_is_what_was_written_on() -> None:
+    engine = FakeEngine(reply=lambda prompt: " world.")
+    assert pipeline(engine)("Greet.", params=GREEDY, reply="Hello").generated_text == " world."
+    assert engine.prompts[0].endswith("assistant\nHello")
+
+
 def test_updates_grow_to_the_result() -> None:
     updates = list(pipeline(FakeEngine(reply=lambda prompt: "one two three")).stream("Count.", params=GREEDY))
     texts = [update.generated_text for update in updates]
@@ -74,6 +80,7 @@ def test_closing_the_stream_stops_the_engine() -> None:
         ({"mode": "sing"}, "chat or continue"),
         ({"params": SamplingParams(max_tokens=10_000)}, "512"),
         ({"system": "a\0b"}, "NUL"),
+        ({"reply": "a\0b"}, "NUL"),
     ],
 )
 def test_bad_requests_get_one_sentence_before_anything_runs(options: dict[str, Any], word: str) -> None:

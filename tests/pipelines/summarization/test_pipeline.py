@@ -1,18 +1,21 @@
+import re
 from typing import Any
 
 import pytest
 
 from engine.errors import BadRequest
-from pipelines.results import SummaryUpdate
-from pipelines.summarization.pipeline import LOOPED, SummarizationPipeline
+from pipelines.results import SummaryResult, SummaryUpdate
+from pipelines.summarization.pipeline import LOOPED, PARTS_REPLACED, REPLACED, SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, PROSE
+from pipelines.text import sentence_spans
 from tests.pipelines.fake_engine import FakeEngine
 
 TEXT = "The film is slow but the ending is superb. I liked the music. " * 4
 
 
-def pipeline(engine: FakeEngine) -> SummarizationPipeline:
-    return SummarizationPipeline(engine)  # type: ignore[arg-type]
+def pipeline(engine: FakeEngine, *, check: bool = False) -> SummarizationPipeline:
+    """One that shows what the model writes, or holds it against the text too."""
+    return SummarizationPipeline(engine, check=check)  # type: ignore[arg-type]
 
 
 def test_a_text_that_fits_is_read_once_and_stands_before_the_instruction() -> None:
@@ -112,3 +115,67 @@ def test_bad_requests_get_one_sentence_before_anything_runs(options: dict[str, A
 def test_a_window_too_small_for_any_text_is_refused() -> None:
     with pytest.raises(BadRequest, match="too small"):
         pipeline(FakeEngine(max_context=40))(TEXT)
+
+
+REVIEW = (
+    "The film was a great and moving surprise to me. Its first hour is a little slow for a thriller. "
+    "The music of the film is superb and so is the cast. I went home happy and told my friends about the film."
+)
+
+
+def tone(prompt: str, choice: str) -> float:
+    """Log-probability of a word after a text: "positive" where it praises, "negative" where it blames."""
+    praise = sum(prompt.count(word) for word in ("great", "superb", "moving"))
+    blame = sum(prompt.count(word) for word in ("awful", "dull"))
+    return (praise - blame) * (1.0 if choice == " positive" else -1.0)
+
+
+def checked(draft: str, **options: Any) -> SummaryResult:
+    return pipeline(FakeEngine(reply=lambda prompt: draft, fit=tone), check=True)(REVIEW, **options)
+
+
+def test_a_draft_that_says_what_the_text_says_stays() -> None:
+    result = checked("The film was a great and moving surprise, the music superb.")
+    assert result.summary_text == "The film was a great and moving surprise, the music superb."
+    assert result.draft is None and result.info.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("draft", "fault"),
+    [
+        ("My parcel arrived late and nobody answered any calls.", "speak of what the text does not"),
+        ("The film of Boston was a great surprise to me.", "name Boston, which the text does not"),
+        ("The film was awful and so is the cast.", "sound less positive than the text"),
+        ("", "speak of what the text does not"),
+    ],
+)
+def test_a_draft_that_does_not_hold_gives_way_to_the_text_itself(draft: str, fault: str) -> None:
+    result = checked(draft)
+    sentences = [REVIEW[a:b].strip() for a, b in sentence_spans(REVIEW)]
+    assert result.summary_text and all(part in REVIEW for part in result.summary_text.split(". "))
+    assert 1 <= sum(sentence in result.summary_text for sentence in sentences) <= 2, "at most half of a text"
+    assert result.info.notes == (REPLACED.format(fault=fault),)
+
+
+def test_sentences_of_the_text_are_those_in_its_tone() -> None:
+    result = checked("Nobody answered any calls.", length="short")
+    assert "great" in result.summary_text or "superb" in result.summary_text
+    assert result.draft == "Nobody answered any calls."
+    assert result.to_dict()["draft"] == result.draft
+
+
+def test_points_are_sentences_of_the_text_too() -> None:
+    lines = checked("Nobody answered any calls.", style="bullets").summary_text.splitlines()
+    assert len(lines) == 2 and all(line.startswith("- ") and line[2:] in REVIEW for line in lines)
+
+
+def test_a_text_without_a_tone_cannot_lose_it() -> None:
+    engine = FakeEngine(reply=lambda prompt: "The film was awful and so is the cast.")
+    assert pipeline(engine, check=True)(REVIEW).draft is None
+
+
+def test_parts_whose_drafts_did_not_hold_are_counted() -> None:
+    engine = FakeEngine(reply=lambda prompt: "Nobody answered any calls.", fit=tone, max_context=160)
+    result = pipeline(engine, check=True)("\n\n".join([REVIEW] * 8))
+    counted = [note for note in result.info.notes if note.startswith(PARTS_REPLACED.split("{")[0])]
+    assert len(counted) == 1 and int(re.findall(r"\d+", counted[0])[0]) >= result.chunks > 1
