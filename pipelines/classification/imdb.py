@@ -25,6 +25,7 @@ from pipelines.evaluation.statistics import (
     Figure,
     auc,
     calibration_error,
+    films,
     macro_f1,
     mean,
     rank_correlation,
@@ -140,6 +141,7 @@ class ClassificationEvaluation:
         pairs = [row for row in rows if _is_contrast(row)]
         rows = [row for row in rows if not _is_contrast(row)]
         gold = [row["label"] for row in rows]
+        groups = films(rows)
         [(majority, _)] = Counter(gold).most_common(1)
         figures = [share("accuracy, majority", [y == majority for y in gold], note=f"always {LABELS[majority]}")]
         for kind, name in KINDS.items():
@@ -148,13 +150,14 @@ class ClassificationEvaluation:
             scores = [row[kind] for row in rows]
             hits = [_hit(row, kind) for row in rows]
             figures += [
-                share(f"accuracy, {name}", hits),
-                macro_f1(f"macro-F1, {name}", gold, [int(score >= 0.5) for score in scores]),
-                auc(f"AUC, {name}", gold, scores),
-                share(f"said positive, {name}", [score >= 0.5 for score in scores]),
-                calibration_error(f"ECE-10, {name}", gold, scores),
-                mean(f"Brier, {name}", [(score - y) ** 2 for score, y in zip(scores, gold, strict=True)]),
-            ]
+                share(f"accuracy, {name}", hits, groups=groups),
+                macro_f1(f"macro-F1, {name}", gold, [int(score >= 0.5) for score in scores], groups=groups),
+                auc(f"AUC, {name}", gold, scores, groups=groups),
+                share(f"said positive, {name}", [score >= 0.5 for score in scores], groups=groups),
+                calibration_error(f"ECE-10, {name}", gold, scores, groups=groups),
+                mean(f"Brier, {name}", [(score - y) ** 2 for score, y in zip(scores, gold, strict=True)],
+                     groups=groups),
+            ]  # fmt: skip
             figures += _contrast(pairs, kind, name)
         if "head" in rows[0]:
             figures += _more_of_the_head(rows)

@@ -1,8 +1,9 @@
 """`python -m pipelines.classification.train`: a head for any labelled texts, fitted on the engine's features.
 
-Which layer is read and how strongly weights are held small are chosen by cross-validation on the rows given, so the
-figures it prints are of rows it was not fitted on; the test split is never read. Texts come from IMDB's train split, or
-from a CSV or JSONL file. The head is written as NAME.json and NAME.safetensors, whose path is the last line printed.
+Which layer is read, how strongly weights are held small and how much turned texts count are chosen by cross-validation
+on the rows given, so the figures it prints are of rows it was not fitted on; the test split is never read. Texts come
+from IMDB's train split, or from a CSV or JSONL file. The head is written as NAME.json and NAME.safetensors, whose path
+is the last line printed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ import typer
 from engine.config import EngineConfig
 from engine.errors import UserError
 from pipelines.classification.heads import FOLDER, READINGS, Head, Reading, read_features, save_head
+from pipelines.classification.opposites import opposite
 from pipelines.cli import load_engine, run_app, say, with_engine_options
 from pipelines.evaluation.sources import BadData
 
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 FOLDS = 5
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)  # of LogisticRegression's C, on standardized features
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # of LogisticRegression's C, on standardized features
+AFFORDED = 0.01  # of accuracy, for a head that leans on what is said rather than on what it is said of
 LEAST = 5  # rows of a label: one a fold
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
@@ -51,12 +55,17 @@ def train(
     reading: Annotated[
         str, typer.Option(help="last: the state after the zero-shot's words; mean: of the bare text.")
     ] = "last",
+    turned: Annotated[
+        str,
+        typer.Option(help="Weights of texts turned to their opposite, to choose among; for positive and negative."),
+    ] = "0",
     leave_out: Annotated[
         Path | None, typer.Option(help="Parquet of contrast pairs, whose originals stand in IMDB's train split.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the head.")] = FOLDER,
 ) -> None:
     candidates = _numbers(layers)
+    weights = _weights(turned)
     if reading not in READINGS:
         raise UserError(f"The reading '{reading}' is unknown: choose {' or '.join(READINGS)}.")
     if tokens < 16:
@@ -67,6 +76,8 @@ def train(
         _imdb(rows, seed, leave_out) if data == "imdb" else (_file(Path(data), text_column, label_column), data)
     )
     labels = _labels(given)
+    if max(weights) and labels != ["negative", "positive"]:
+        raise UserError(f"--turned needs the labels negative and positive, and these are {', '.join(labels)}.")
     read: Reading = "mean" if reading == "mean" else "last"
     engine = load_engine(config)
     began = time.perf_counter()
@@ -78,10 +89,21 @@ def train(
         say(f"layer {layer}: accuracy {score['accuracy']:.3f}, log loss {score['log_loss']:.3f} on {len(some):,} rows")
     layer = min(scores, key=lambda one: scores[one]["log_loss"])
     features = _features(engine, [text for text, _ in given], layer, tokens, read)
-    (weight, bias), held_out = fit(features, gold, seed)
+    opposites = [(i, text) for i, (own, _) in enumerate(given) if max(weights) and (text := opposite(own)) is not None]
+    twins = None
+    if opposites:
+        read_twins = _features(engine, [text for _, text in opposites], layer, tokens, read)
+        twins = Twins(np.array([i for i, _ in opposites]), read_twins)
+    reached = {one: fit(features, gold, seed, twins, one) for one in weights}
+    for one, (_, score) in reached.items():
+        say(f"turned {one:g}: accuracy {score['accuracy']:.3f}, log loss {score['log_loss']:.3f}, of texts as they are")
+    most = max(score["accuracy"] for _, score in reached.values())
+    chosen = max(one for one, (_, score) in reached.items() if score["accuracy"] >= most - AFFORDED)
+    (weight, bias), held_out = reached[chosen]
     facts = {
         "rows": len(given), "drawn": rows if data == "imdb" else None, "seed": seed, "source": source,
         "precision": engine.info.precision, "prefill": engine.info.prefill, "held_out": held_out,
+        "turned": chosen, "turned_tried": {f"{one:g}": score for one, (_, score) in reached.items()},
         "layers_tried": {str(one): score for one, score in scores.items()},
         "command": shlex.join(["python", "-m", "pipelines.classification.train", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -96,26 +118,47 @@ def train(
     print(path, flush=True)
 
 
-def fit(features: np.ndarray, gold: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
+@dataclass(frozen=True)
+class Twins:
+    """Texts turned to their opposite: `of` [m] says of which rows, `features` f32 [m, D]."""
+
+    of: np.ndarray
+    features: np.ndarray
+
+
+def fit(
+    features: np.ndarray, gold: np.ndarray, seed: int, twins: Twins | None = None, share: float = 0.0
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
     """Weight f32 [labels, D] and bias [labels] of the regression on features [n, D], and what it reached on rows left
-    out: accuracy, log loss and the strength C that was chosen for it."""
+    out: accuracy, log loss and the strength C that was chosen for it. Twins of the rows it is fitted on count `share`
+    of a row each, under the other of two labels."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.preprocessing import StandardScaler
 
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    def fitted(rows: np.ndarray, strength: float) -> tuple[StandardScaler, LogisticRegression]:
+        x, y, counts = features[rows], gold[rows], np.ones(len(rows))
+        if twins is not None and share:
+            own = np.isin(twins.of, rows)
+            x = np.concatenate([x, twins.features[own]])
+            y = np.concatenate([y, 1 - gold[twins.of[own]]])
+            counts = np.concatenate([counts, np.full(int(own.sum()), share)])
+        scaler = StandardScaler().fit(x)
+        return scaler, LogisticRegression(C=strength, max_iter=2000).fit(scaler.transform(x), y, sample_weight=counts)
+
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, gold))
     best: tuple[float, float, float] | None = None
     for strength in STRENGTHS:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
-        found = cross_val_predict(model, features, gold, cv=folds, method="predict_proba")
+        found = np.zeros((len(gold), len(np.unique(gold))))
+        for rows, rest in folds:
+            scaler, model = fitted(rows, strength)
+            found[rest] = model.predict_proba(scaler.transform(features[rest].astype(np.float64)))
         loss = float(log_loss(gold, found))
         if best is None or loss < best[0]:
             best = (loss, strength, float((found.argmax(-1) == gold).mean()))
     assert best is not None
-    scaler = StandardScaler().fit(features)
-    model = LogisticRegression(C=best[1], max_iter=2000).fit(scaler.transform(features), gold)
+    scaler, model = fitted(np.arange(len(gold)), best[1])
     weight = model.coef_ / scaler.scale_  # the scaler goes into the weights: a head is one product
     bias = model.intercept_ - weight @ scaler.mean_
     if len(weight) == 1:  # of two labels one has the whole log-odds
@@ -137,6 +180,16 @@ def _numbers(layers: str) -> list[int]:
         found = sorted({int(layer) for layer in layers.split(",")})
     except ValueError as error:
         raise UserError(f"--layers is '{layers}': give numbers with commas between, such as 12,16.") from error
+    return found
+
+
+def _weights(turned: str) -> list[float]:
+    try:
+        found = sorted({float(weight) for weight in turned.split(",")})
+    except ValueError as error:
+        raise UserError(f"--turned is '{turned}': give numbers with commas between, such as 0,0.25.") from error
+    if not all(0 <= weight <= 1 for weight in found):
+        raise UserError(f"--turned is '{turned}': give weights from 0 to 1.")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from pipelines.evaluation.statistics import Figure, ratio, share
+from pipelines.evaluation.statistics import Figure, films, ratio, share
 
 ALPHA, POWER = 0.05, 0.8
 EXAMPLES = 5
@@ -73,20 +73,21 @@ class Comparison:
 
 def level(measure: Measure, rows: Sequence[Row]) -> Figure | None:
     """The measure's mean over the rows that have a value; None where none has."""
-    pairs = [(value, measure.weight(row)) for row in rows if (value := measure.value(row)) is not None]
-    if not pairs:
+    found = [(value, row) for row in rows if (value := measure.value(row)) is not None]
+    if not found:
         return None
-    values, weights = zip(*pairs, strict=True)
+    values, own = zip(*found, strict=True)
     if measure.percent and set(values) <= {0.0, 1.0}:
-        return share(measure.name, [bool(value) for value in values])
-    return ratio(measure.name, values, weights, percent=measure.percent)
+        return share(measure.name, [bool(value) for value in values], groups=films(own))
+    weights = [measure.weight(row) for row in own]
+    return ratio(measure.name, values, weights, percent=measure.percent, groups=films(own))
 
 
 def compare(measure: Measure, base: Sequence[Row], other: Sequence[Row]) -> Comparison | None:
     """`other`'s rows against `base`'s, over the reviews that have a value in both; None where there are none."""
     known = {row["id"]: row for row in base}
     triples = [(row["id"], known[row["id"]], row) for row in other if row["id"] in known]
-    ids, before, after, weights = [], [], [], []
+    ids, before, after, weights, own = [], [], [], [], []
     for id, first, second in triples:
         a, b = measure.value(first), measure.value(second)
         if a is not None and b is not None:
@@ -94,11 +95,12 @@ def compare(measure: Measure, base: Sequence[Row], other: Sequence[Row]) -> Comp
             before.append(float(a))
             after.append(float(b))
             weights.append(measure.weight(first))
+            own.append(first)
     if not ids:
         return None
     sign = 1 if measure.higher else -1
     gains = sign * (np.array(after) - np.array(before))
-    difference = ratio(measure.name, gains.tolist(), weights, percent=measure.percent)
+    difference = ratio(measure.name, gains.tolist(), weights, percent=measure.percent, groups=films(own))
     low, high = (difference.value if x is None else x for x in (difference.low, difference.high))
     seen, needed = _power(gains, np.array(weights), measure.margin)
     verdict: Verdict = "same" if low > -measure.margin else "worse" if high < 0 else "no proof"

@@ -1,9 +1,13 @@
-"""Figures with their 95 % intervals. scipy does the arithmetic."""
+"""Figures with their 95 % intervals. scipy does the arithmetic.
+
+`groups` says of each review what it is drawn together with: reviews of one film are alike, and many of them say less
+than as many of different films (see `films`).
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +17,7 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
 BINS = 10  # of the calibration error
+FILMS_FROM = 5_000  # reviews: in fewer, hardly two are of one film
 BATCH = 200  # draws held in memory at once
 BOOTSTRAP_SEED = 0  # of the intervals only: a report computed twice from one file is the same
 
@@ -50,8 +55,19 @@ def _number(value: float, percent: bool) -> str:
     return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
 
 
-def share(name: str, hits: Sequence[bool], note: str = "") -> Figure:
-    """A proportion with the interval of Wilson (1927)."""
+Groups = Sequence[str] | None
+
+
+def films(rows: Sequence[Mapping[str, Any]]) -> Groups:
+    """The films of more than `FILMS_FROM` reviews, where all of them are known; else None."""
+    found = [str(row["film"]) for row in rows if "film" in row]
+    return found if len(found) == len(rows) > FILMS_FROM else None
+
+
+def share(name: str, hits: Sequence[bool], note: str = "", groups: Groups = None) -> Figure:
+    """A proportion with the interval of Wilson (1927); with `groups`, the bootstrap over these."""
+    if groups is not None:
+        return resampled(name, np.mean, [np.asarray(hits, dtype=float)], percent=True, note=note, groups=groups)
     n, k = len(hits), sum(bool(hit) for hit in hits)
     if not n:
         return Figure(name, float("nan"), None, None, 0, "Wilson", percent=True, note=note)
@@ -59,25 +75,30 @@ def share(name: str, hits: Sequence[bool], note: str = "") -> Figure:
     return Figure(name, k / n, float(interval.low), float(interval.high), n, "Wilson", percent=True, note=note)
 
 
-def mean(name: str, values: Sequence[float], *, percent: bool = False, note: str = "") -> Figure:
+def mean(name: str, values: Sequence[float], *, percent: bool = False, note: str = "", groups: Groups = None) -> Figure:
     """A mean with the percentile bootstrap over reviews."""
-    return resampled(name, np.mean, [np.asarray(values, dtype=float)], percent=percent, note=note)
+    return resampled(name, np.mean, [np.asarray(values, dtype=float)], percent=percent, note=note, groups=groups)
 
 
 def ratio(
-    name: str, above: Sequence[float], below: Sequence[float], *, percent: bool = False, note: str = ""
+    name: str,
+    above: Sequence[float],
+    below: Sequence[float],
+    *,
+    percent: bool = False,
+    note: str = "",
+    groups: Groups = None,
 ) -> Figure:
     """sum(above) / sum(below), corpus-level, reviews drawn with both their numbers."""
 
     def statistic(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
         return a.sum(axis) / b.sum(axis)
 
-    return resampled(
-        name, statistic, [np.asarray(above, dtype=float), np.asarray(below, dtype=float)], percent=percent, note=note
-    )
+    columns = [np.asarray(above, dtype=float), np.asarray(below, dtype=float)]
+    return resampled(name, statistic, columns, percent=percent, note=note, groups=groups)
 
 
-def macro_f1(name: str, gold: Sequence[int], predicted: Sequence[int], note: str = "") -> Figure:
+def macro_f1(name: str, gold: Sequence[int], predicted: Sequence[int], note: str = "", groups: Groups = None) -> Figure:
     """Mean of the F1 of both classes (labels 0 and 1); a class that is neither there nor predicted counts as 0."""
 
     def statistic(g: np.ndarray, p: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -85,10 +106,10 @@ def macro_f1(name: str, gold: Sequence[int], predicted: Sequence[int], note: str
         all_ = [(g == label).sum(axis) + (p == label).sum(axis) for label in (0, 1)]
         return np.mean([2 * r / np.maximum(a, 1) for r, a in zip(right, all_, strict=True)], axis=0)
 
-    return resampled(name, statistic, [np.asarray(gold), np.asarray(predicted)], note=note)
+    return resampled(name, statistic, [np.asarray(gold), np.asarray(predicted)], note=note, groups=groups)
 
 
-def auc(name: str, gold: Sequence[int], scores: Sequence[float], note: str = "") -> Figure:
+def auc(name: str, gold: Sequence[int], scores: Sequence[float], note: str = "", groups: Groups = None) -> Figure:
     """Area under the ROC curve, by the rank sum of Mann and Whitney (1947); NaN when only one class is there."""
 
     def statistic(g: np.ndarray, s: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -97,10 +118,12 @@ def auc(name: str, gold: Sequence[int], scores: Sequence[float], note: str = "")
         wins = (stats.rankdata(s, axis=axis) * g).sum(axis) - positive * (positive + 1) / 2
         return np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
 
-    return resampled(name, statistic, [np.asarray(gold), np.asarray(scores, dtype=float)], note=note)
+    return resampled(name, statistic, [np.asarray(gold), np.asarray(scores, dtype=float)], note=note, groups=groups)
 
 
-def calibration_error(name: str, gold: Sequence[int], scores: Sequence[float], note: str = "") -> Figure:
+def calibration_error(
+    name: str, gold: Sequence[int], scores: Sequence[float], note: str = "", groups: Groups = None
+) -> Figure:
     """ECE of P(positive) over ten bins of equal mass (Nguyen and O'Connor 2015): the mean distance between what was
     said and what came. It is never 0: a perfect classifier has about 0.026 with 1,000 reviews."""
 
@@ -111,7 +134,9 @@ def calibration_error(name: str, gold: Sequence[int], scores: Sequence[float], n
             sum(np.abs(b.mean(axis) - c.mean(axis)) * b.shape[axis] for b, c in bins if b.shape[axis]) / g.shape[axis]
         )
 
-    return resampled(name, statistic, [np.asarray(gold, dtype=float), np.asarray(scores, dtype=float)], note=note)
+    return resampled(
+        name, statistic, [np.asarray(gold, dtype=float), np.asarray(scores, dtype=float)], note=note, groups=groups
+    )
 
 
 def surest(name: str, hits: Sequence[bool], scores: Sequence[float], part: float, note: str = "") -> Figure:
@@ -146,19 +171,29 @@ def resampled(
     *,
     percent: bool = False,
     note: str = "",
+    groups: Groups = None,
 ) -> Figure:
-    """`statistic(*columns, axis)` with the percentile bootstrap interval (Efron 1979) over rows, `RESAMPLES` draws.
+    """`statistic(*columns, axis)` with the percentile bootstrap interval (Efron 1979) over rows, `RESAMPLES` draws;
+    with `groups`, whole groups of rows are drawn (Davison and Hinkley 1997, section 3.8).
 
     Row i of every column belongs to review i, and they are drawn together. `statistic` takes arrays [..., n], many
     draws at once. No interval is given for fewer than two reviews, nor when some draw leaves the statistic undefined
     (an AUC of one class).
     """
     n = len(columns[0])
+    method = "bootstrap" if groups is None else "bootstrap over films"
     value = float(statistic(*columns, axis=-1)) if n else float("nan")
     if n < 2 or not np.isfinite(value):
-        return Figure(name, value, None, None, n, "bootstrap", percent, note)
+        return Figure(name, value, None, None, n, method, percent, note)
+    low, high = _of_rows(statistic, columns) if groups is None else _of_groups(statistic, columns, groups)
+    if not np.isfinite([low, high]).all():
+        return Figure(name, value, None, None, n, method, percent, note)
+    return Figure(name, value, low, high, n, method, percent, note)
+
+
+def _of_rows(statistic: Callable[..., Any], columns: Sequence[np.ndarray]) -> tuple[float, float]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # undefined draws are looked for below
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # the caller looks for undefined draws
         interval = stats.bootstrap(
             list(columns),
             statistic,
@@ -170,7 +205,20 @@ def resampled(
             method="percentile",
             rng=np.random.default_rng(BOOTSTRAP_SEED),
         ).confidence_interval
-    low, high = float(interval.low), float(interval.high)
-    if not np.isfinite([low, high]).all():
-        return Figure(name, value, None, None, n, "bootstrap", percent, note)
-    return Figure(name, value, low, high, n, "bootstrap", percent, note)
+    return float(interval.low), float(interval.high)
+
+
+def _of_groups(
+    statistic: Callable[..., Any], columns: Sequence[np.ndarray], groups: Sequence[str]
+) -> tuple[float, float]:
+    _, of = np.unique(np.asarray(groups), return_inverse=True)  # group of each row
+    count = int(of.max()) + 1
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    found = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)
+        rows = np.repeat(np.arange(len(of)), times[of])
+        found[i] = statistic(*(column[rows] for column in columns), axis=-1)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(found, [tail, 100 - tail])
+    return float(low), float(high)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from engine.errors import BadRequest
 from engine.results import Timing
 from pipelines.overlap import centrality, coverage, words
 from pipelines.summarization import tidy
@@ -59,9 +60,9 @@ class Check:
         (`centrality`), short, and in the tone of the whole."""
         pieces = [piece for a, b in sentence_spans(self.text) if (piece := self.text[a:b].strip())]
         lengths = [len(words(piece)) for piece in pieces]
-        fit = [i for i, n in enumerate(lengths) if n >= LEAST_WORDS] or list(range(len(pieces)))
-        rank = centrality(pieces)
-        worth = {i: rank[i] / math.sqrt(max(1, lengths[i])) for i in fit}
+        fit = [i for i, n in enumerate(lengths) if n >= LEAST_WORDS] or list(range(len(pieces)))[:MOST_JUDGED]
+        rank = centrality([pieces[i] for i in fit])
+        worth = {i: central / math.sqrt(max(1, lengths[i])) for i, central in zip(fit, rank, strict=True)}
         judged = sorted(fit, key=lambda i: (-worth[i], i))[:MOST_JUDGED]
         if len(judged) > 1:
             side = math.copysign(1.0, self.tone)
@@ -70,7 +71,10 @@ class Check:
         return [pieces[i] for i in sorted(best)]
 
     def _read(self, text: str) -> float:
-        judgement = self.judge.judge(text)
+        try:
+            judgement = self.judge.judge(text)
+        except BadRequest:  # a piece of white space or of odd characters, in a text that was taken as a whole
+            return 0.0
         self.timings.append(judgement.info.timing)
         positive, negative = judgement.calibrated
         return math.log(max(positive, 1e-12) / max(negative, 1e-12))

@@ -88,6 +88,39 @@ def test_the_scaler_goes_into_the_weights() -> None:
     assert 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])) == pytest.approx(model.predict_proba(features)[:, 1], rel=1e-4)
 
 
+def test_twins_draw_a_head_from_the_subject_to_what_is_said() -> None:
+    """Column 0 is what is said, column 1 the subject that goes with it: in a twin only what is said is turned."""
+    generator = np.random.default_rng(1)
+    gold = np.arange(200) % 2
+    features = generator.normal(size=(200, 2)) + 2 * gold[:, None] - 1
+    twins = train.Twins(np.arange(0, 200, 2), features[::2] * [-1, 1])
+
+    def reliance(share: float) -> float:
+        (weight, _), _ = train.fit(features, gold, 0, twins, share)
+        said, subject = weight[1] - weight[0]
+        return float(subject / said)
+
+    assert reliance(0.0) == pytest.approx(1, abs=0.3)
+    assert reliance(0.5) < 0.6 * reliance(0.0) and reliance(1.0) < reliance(0.5)
+
+
+def test_turned_texts_count_as_much_as_accuracy_affords(tmp_path: Path, capsys: Out) -> None:
+    assert run(tmp_path, "--rows", "32", "--layers", "4", "--turned", "0,0.5") == 0
+    assert "turned 0.5: accuracy" in capsys.readouterr().err
+    facts = load_head(str(tmp_path / "heads" / "new.json")).facts
+    tried = facts["turned_tried"]
+    most = max(score["accuracy"] for score in tried.values())
+    afforded = [float(one) for one, score in tried.items() if score["accuracy"] >= most - train.AFFORDED]
+    assert set(tried) == {"0", "0.5"} and facts["turned"] == max(afforded)
+    assert facts["held_out"] == tried[f"{facts['turned']:g}"]
+
+
+def test_texts_without_a_positive_and_a_negative_side_are_not_turned(tmp_path: Path, capsys: Out) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "a good film,x\n" * 6 + "a bad film,y\n" * 6)
+    assert run(tmp_path, "--data", str(tmp_path / "a.csv"), "--turned", "0.5") == 2
+    assert "--turned needs the labels negative and positive, and these are x, y." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "text", "word"),
     [
@@ -115,6 +148,8 @@ def test_files_that_cannot_be_learnt_from(tmp_path: Path, name: str, text: str, 
         (("--reading", "max"), "reading 'max' is unknown"),
         (("--layers", "one"), "--layers is 'one'"),
         (("--tokens", "3"), "--tokens is 3"),
+        (("--turned", "a"), "--turned is 'a'"),
+        (("--turned", "0,2"), "give weights from 0 to 1"),
         (("--choose-on", "3"), "--choose-on is 3"),
         (("--rows", "0"), "1 or more"),
         (("--leave-out", "nowhere.parquet"), "no file nowhere.parquet"),

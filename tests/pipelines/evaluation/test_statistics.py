@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
+from pipelines.evaluation import statistics
 from pipelines.evaluation.statistics import (
+    Figure,
     auc,
     calibration_error,
+    films,
     macro_f1,
     mean,
     rank_correlation,
@@ -88,3 +91,42 @@ def test_the_rank_correlation_is_scipys() -> None:
     assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
     assert found.low is not None and found.low < found.value < (found.high or 0)
     assert np.isnan(rank_correlation("rho", [1.0, 1.0], [1.0, 2.0]).value)
+
+
+def test_reviews_of_one_film_are_drawn_together() -> None:
+    """Ten reviews of each of 60 films, all ten alike: they say no more than 60 reviews of different films."""
+    generator = np.random.default_rng(0)
+    of_films = generator.integers(2, size=60)
+    hits, groups = np.repeat(of_films, 10).astype(bool).tolist(), np.repeat(np.arange(60), 10).astype(str).tolist()
+
+    def width(figure: Figure) -> float:
+        assert figure.low is not None and figure.high is not None
+        return figure.high - figure.low
+
+    alone, together = share("x", hits), share("x", hits, groups=groups)
+    few = mean("x", of_films.tolist())
+    assert together.value == alone.value and together.method == "bootstrap over films"
+    assert width(together) == pytest.approx(width(few), rel=0.1) and width(together) > 2.5 * width(alone)
+    own = [str(i) for i in range(600)]
+    assert width(mean("x", hits, groups=own)) == pytest.approx(width(mean("x", hits)), rel=0.1)
+
+
+def test_films_count_in_large_samples_whose_films_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "FILMS_FROM", 2)
+    rows = [{"film": "a"}, {"film": "b"}, {"film": "a"}]
+    assert films(rows) == ["a", "b", "a"]
+    assert films(rows[:2]) is None and films([*rows, {}]) is None and films([]) is None
+
+
+def test_every_figure_can_be_resampled_by_film() -> None:
+    generator = np.random.default_rng(3)
+    gold, scores = generator.integers(2, size=80).tolist(), generator.random(80).tolist()
+    groups = [str(i // 4) for i in range(80)]
+    guessed = [int(score > 0.5) for score in scores]
+    for figure in (
+        macro_f1("x", gold, guessed, groups=groups),
+        auc("x", gold, scores, groups=groups),
+        calibration_error("x", gold, scores, groups=groups),
+        ratio("x", scores, [1.0] * 80, groups=groups),
+    ):
+        assert figure.low is not None and figure.high is not None and figure.low < figure.high

@@ -2,6 +2,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import BadRequest
 from pipelines.results import SummaryResult, SummaryUpdate
@@ -179,3 +181,14 @@ def test_parts_whose_drafts_did_not_hold_are_counted() -> None:
     result = pipeline(engine, check=True)("\n\n".join([REVIEW] * 8))
     counted = [note for note in result.info.notes if note.startswith(PARTS_REPLACED.split("{")[0])]
     assert len(counted) == 1 and int(re.findall(r"\d+", counted[0])[0]) >= result.chunks > 1
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip))
+def test_any_text_that_is_taken_gets_a_summary(text: str) -> None:
+    engine = FakeEngine(reply=lambda prompt: "Nobody answered any calls.", fit=tone, max_context=160)
+    try:
+        result = pipeline(engine, check=True)(text * 3)
+    except BadRequest as error:
+        assert "binary" in str(error)
+    else:
+        assert result.summary_text
