@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
@@ -13,7 +14,7 @@ import numpy as np
 
 from pipelines.evaluation.data import Review
 from pipelines.evaluation.sources import BadData, read_columns
-from pipelines.evaluation.statistics import Figure, mean, share
+from pipelines.evaluation.statistics import Figure, auc, mean, share
 
 PREFIX = "span/"  # of the ids
 _COLUMNS = ("context", "question", "answers")
@@ -67,7 +68,8 @@ def _f1(answer: list[str], gold: list[str]) -> float:
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
-    """Of every file: with an answer, without, and all. Rows have `answer`, `gold` (texts) and `verbatim`."""
+    """Of every file: with an answer, without, and all. Rows have `answer` ("" for none), `answered` (the best one
+    whatever the threshold), `no_answer` (how sure it is that there is none), `gold` (texts) and `verbatim`."""
     found: list[Figure] = []
     for name in sorted({str(row["id"]).split("/")[1] for row in rows}):
         own = [row for row in rows if str(row["id"]).split("/")[1] == name]
@@ -75,14 +77,17 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
         found += [
             mean(f"{name}: F1, answerable", _each(f1, with_), percent=True),
             mean(f"{name}: exact, answerable", _each(exact, with_), percent=True),
+            mean(f"{name}: F1, answerable, always answering",
+                 [f1(row["answered"], row["gold"]) for row in with_], percent=True),
             share(f"{name}: none given, answerable", [not row["answer"] for row in with_], note="should be 0"),
             share(f"{name}: none given, unanswerable", [not row["answer"] for row in without], note="should be 100 %"),
+            auc(f"{name}: AUC of no answer", [int(not row["gold"]) for row in own], [row["no_answer"] for row in own]),
             mean(f"{name}: F1, all", _each(f1, own), percent=True),
             mean(f"{name}: F1, all, never answering", [float(not row["gold"]) for row in own], percent=True,
                  note="baseline"),
             share(f"{name}: answer verbatim in the text", [bool(row["verbatim"]) for row in own]),
         ]  # fmt: skip
-    return [figure for figure in found if figure.n]
+    return [figure for figure in found if figure.n and math.isfinite(figure.value)]  # no AUC of one class
 
 
 def _each(measure: Callable[[str, Sequence[str]], float], rows: Sequence[Row]) -> list[float]:

@@ -124,12 +124,13 @@ class QuestionAnsweringEvaluation:
             found = self._yes_no(review.text) if self.engine.info.kind == "causal" else {"shortened": None}
             return {"review": review.text, "timing": {}, **found}
         question = review.about.get("question", RATING)
-        result = self.pipeline(question, review.text)
+        result = self.pipeline(question, review.text, top_k=2)
         best = result.answers[0]
         row: dict[str, Any] = {
             "question": question,
             "answer": best["answer"],
             "answer_score": best["score"],
+            "answered": next((answer["answer"] for answer in result.answers if answer["answer"]), ""),
             "no_answer": result.no_answer,
             "verbatim": review.text[best["start"] : best["end"]] == best["answer"],
             "review": review.text,

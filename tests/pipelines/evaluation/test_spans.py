@@ -68,13 +68,14 @@ def test_files_that_hold_no_questions(tmp_path: Path) -> None:
 
 def test_figures_of_every_file_apart() -> None:
     rows = [
-        {"id": "span/a/0", "answer": "x", "gold": ["x"], "verbatim": True},
-        {"id": "span/a/1", "answer": "x", "gold": [], "verbatim": True},
-        {"id": "span/a/2", "answer": "", "gold": ["y"], "verbatim": True},
-        {"id": "span/b/0", "answer": "", "gold": [], "verbatim": True},
+        {"id": "span/a/0", "answer": "x", "gold": ["x"], "verbatim": True, "answered": "x", "no_answer": 0.1},
+        {"id": "span/a/1", "answer": "x", "gold": [], "verbatim": True, "answered": "x", "no_answer": 0.4},
+        {"id": "span/a/2", "answer": "", "gold": ["y"], "verbatim": True, "answered": "y", "no_answer": 0.6},
+        {"id": "span/b/0", "answer": "", "gold": [], "verbatim": True, "answered": "z", "no_answer": 0.9},
     ]
     found = {figure.name: figure for figure in spans.figures(rows)}
     assert found["a: F1, answerable"].value == 0.5 and found["a: F1, answerable"].n == 2
     assert found["a: none given, unanswerable"].value == 0 and found["a: F1, all"].value == pytest.approx(1 / 3)
     assert found["a: F1, all, never answering"].value == pytest.approx(1 / 3)
-    assert "b: F1, answerable" not in found and found["b: F1, all"].value == 1
+    assert found["a: F1, answerable, always answering"].value == 1 and found["a: AUC of no answer"].value == 0.5
+    assert "b: AUC of no answer" not in found and "b: F1, answerable" not in found and found["b: F1, all"].value == 1
