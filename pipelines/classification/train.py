@@ -13,7 +13,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,14 +23,13 @@ from engine.config import EngineConfig
 from engine.errors import UserError
 from pipelines.classification.heads import FOLDER, READINGS, Head, Reading, read_features, save_head
 from pipelines.classification.opposites import opposite
+from pipelines.classification.regression import FOLDS, Twins, fit
 from pipelines.cli import load_engine, run_app, say, with_engine_options
 from pipelines.evaluation.sources import BadData
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
-FOLDS = 5
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # of LogisticRegression's C, on standardized features
 AFFORDED = 0.01  # of accuracy, for a head that leans on what is said rather than on what it is said of
 LEAST = 5  # rows of a label: one a fold
 
@@ -116,55 +114,6 @@ def train(
         f"{held_out['log_loss']:.3f} on the rows left out in {FOLDS} folds of {len(given):,}."
     )
     print(path, flush=True)
-
-
-@dataclass(frozen=True)
-class Twins:
-    """Texts turned to their opposite: `of` [m] says of which rows, `features` f32 [m, D]."""
-
-    of: np.ndarray
-    features: np.ndarray
-
-
-def fit(
-    features: np.ndarray, gold: np.ndarray, seed: int, twins: Twins | None = None, share: float = 0.0
-) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
-    """Weight f32 [labels, D] and bias [labels] of the regression on features [n, D], and what it reached on rows left
-    out: accuracy, log loss and the strength C that was chosen for it. Twins of the rows it is fitted on count `share`
-    of a row each, under the other of two labels."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.preprocessing import StandardScaler
-
-    def fitted(rows: np.ndarray, strength: float) -> tuple[StandardScaler, LogisticRegression]:
-        x, y, counts = features[rows], gold[rows], np.ones(len(rows))
-        if twins is not None and share:
-            own = np.isin(twins.of, rows)
-            x = np.concatenate([x, twins.features[own]])
-            y = np.concatenate([y, 1 - gold[twins.of[own]]])
-            counts = np.concatenate([counts, np.full(int(own.sum()), share)])
-        scaler = StandardScaler().fit(x)
-        return scaler, LogisticRegression(C=strength, max_iter=2000).fit(scaler.transform(x), y, sample_weight=counts)
-
-    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, gold))
-    best: tuple[float, float, float] | None = None
-    for strength in STRENGTHS:
-        found = np.zeros((len(gold), len(np.unique(gold))))
-        for rows, rest in folds:
-            scaler, model = fitted(rows, strength)
-            found[rest] = model.predict_proba(scaler.transform(features[rest].astype(np.float64)))
-        loss = float(log_loss(gold, found))
-        if best is None or loss < best[0]:
-            best = (loss, strength, float((found.argmax(-1) == gold).mean()))
-    assert best is not None
-    scaler, model = fitted(np.arange(len(gold)), best[1])
-    weight = model.coef_ / scaler.scale_  # the scaler goes into the weights: a head is one product
-    bias = model.intercept_ - weight @ scaler.mean_
-    if len(weight) == 1:  # of two labels one has the whole log-odds
-        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.array([0.0, float(bias[0])])
-    reached = {"accuracy": round(best[2], 4), "log_loss": round(best[0], 4), "C": best[1]}
-    return (weight.astype(np.float32), bias.astype(np.float32)), reached
 
 
 def _features(engine: Engine, texts: Sequence[str], layer: int, tokens: int, reading: Reading) -> np.ndarray:

@@ -6,12 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from pipelines.classification import train
 from pipelines.classification.heads import load_head
@@ -76,32 +72,6 @@ def test_any_labelled_file_with_any_number_of_labels(tmp_path: Path, kind: str) 
     assert run(tmp_path, *columns) == 0
     head = load_head(str(tmp_path / "heads" / "new.json"))
     assert head.labels == ("007", "down", "up") and head.weight.shape == (3, 8)
-
-
-def test_the_scaler_goes_into_the_weights() -> None:
-    generator = np.random.default_rng(0)
-    features = generator.normal(3, [1, 10, 0.1, 5], size=(80, 4))
-    gold = (features[:, 0] + 0.1 * features[:, 1] + generator.normal(size=80) > 3.3).astype(int)
-    (weight, bias), reached = train.fit(features, gold, 0)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=reached["C"], max_iter=2000)).fit(features, gold)
-    logits = features @ weight.T + bias
-    assert 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])) == pytest.approx(model.predict_proba(features)[:, 1], rel=1e-4)
-
-
-def test_twins_draw_a_head_from_the_subject_to_what_is_said() -> None:
-    """Column 0 is what is said, column 1 the subject that goes with it: in a twin only what is said is turned."""
-    generator = np.random.default_rng(1)
-    gold = np.arange(200) % 2
-    features = generator.normal(size=(200, 2)) + 2 * gold[:, None] - 1
-    twins = train.Twins(np.arange(0, 200, 2), features[::2] * [-1, 1])
-
-    def reliance(share: float) -> float:
-        (weight, _), _ = train.fit(features, gold, 0, twins, share)
-        said, subject = weight[1] - weight[0]
-        return float(subject / said)
-
-    assert reliance(0.0) == pytest.approx(1, abs=0.3)
-    assert reliance(0.5) < 0.6 * reliance(0.0) and reliance(1.0) < reliance(0.5)
 
 
 def test_turned_texts_count_as_much_as_accuracy_affords(tmp_path: Path, capsys: Out) -> None:
