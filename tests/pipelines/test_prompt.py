@@ -45,7 +45,7 @@ def ask_everything(engine: Any, text: str) -> dict[str, list[int]]:
     params = SamplingParams(max_tokens=8, seed=0)
     for task, run in (
         ("classification", lambda: ClassificationPipeline(engine)(text)),
-        ("summarization", lambda: SummarizationPipeline(engine)(text)),
+        ("summarization", lambda: SummarizationPipeline(engine, check=False)(text)),
         ("question answering", lambda: QuestionAnsweringPipeline(engine)("Where was it filmed?", text)),
         ("generation", lambda: GenerationPipeline(engine)(f"{text}\n\nWrite a short reply.", params=params)),
     ):
