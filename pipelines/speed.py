@@ -100,8 +100,7 @@ class Tasks(Brisk):
     def four_tasks(self, count: int) -> dict[str, Any]:
         """Each review through all four tasks, reviews never seen before: prompt tokens computed and reused, as the
         engine counts them. The content-free inputs of calibration are computed before, as they are once a process."""
-        # Without the check of a summary, which reads the draft and sentences by themselves: nothing to be shared.
-        classify, summarize = ClassificationPipeline(self.engine), SummarizationPipeline(self.engine, check=False)
+        classify, summarize = ClassificationPipeline(self.engine), SummarizationPipeline(self.engine)
         answer, chat = QuestionAnsweringPipeline(self.engine), GenerationPipeline(self.engine)
         first, *reviews = self._reviews(count + 1)
         classify(first.text)

@@ -77,7 +77,7 @@ class ClassificationEvaluation:
 
     prompt = (
         f"{{text}}{WORDS}\n\nwith {' / '.join(LABELS)} scored as the next word; content-free inputs: {CONTENT_FREE!r}; "
-        "a trained head reads the bare text"
+        "a trained head reads the bare text, or the state behind the same words, as its file says"
     )
     reading = (
         "Zero-shot: nothing was fitted, but where it says 'of train'. With two labels calibration (Zhao et al. 2021), "

@@ -16,6 +16,7 @@ from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, mean, ratio, share
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
+from pipelines.overlap import words
 from pipelines.prompt import is_chat
 from pipelines.results import GenerationResult
 
@@ -208,7 +209,7 @@ def _self_bleu(name: str, written: Sequence[str]) -> Figure:
     each text is in every other's score."""
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    bags = [texts.words(text) for text in written[:MOST_BLEU]]
+    bags = [words(text) for text in written[:MOST_BLEU]]
     bags = [bag for bag in bags if bag]
     smooth = SmoothingFunction().method1
     scores = [sentence_bleu(bags[:i] + bags[i + 1 :], bag, smoothing_function=smooth) for i, bag in enumerate(bags)]
@@ -218,6 +219,6 @@ def _self_bleu(name: str, written: Sequence[str]) -> Figure:
 
 def _same_length(first: str, second: str) -> tuple[str, str]:
     """Both cut to the words of the shorter: distinct-n falls with length."""
-    a, b = texts.words(first), texts.words(second)
+    a, b = words(first), words(second)
     n = min(len(a), len(b))
     return " ".join(a[:n]), " ".join(b[:n])

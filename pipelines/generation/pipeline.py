@@ -119,9 +119,8 @@ class GenerationPipeline:
             raise BadRequest(f"{self.engine.info.model} has no chat template: choose 'continue', or load a chat model.")
         before = [{"role": "system", "content": check_text(system, "system prompt")}] if system.strip() else []
         begun = tokenizer.encode(check_text(reply, "reply"), add_bos=False) if reply else []
-        beside = (
-            len(tokenizer.chat([*before, {"role": "user", "content": ""}])) + len(begun) + 2
-        )  # seams may split anew
+        # Two seams may split anew.
+        beside = len(tokenizer.chat([*before, {"role": "user", "content": ""}])) + len(begun) + 2
         prompt, shortened = shorten_text(
             tokenizer, prompt, room_for_text(self.engine, beside=beside, max_tokens=max_tokens)
         )

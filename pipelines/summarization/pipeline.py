@@ -104,7 +104,8 @@ class SummarizationPipeline:
     ) -> Iterator[SummaryUpdate]:
         timings: list[Timing] = []
         notes: list[str] = []
-        draft, replaced = None, 0
+        faults: list[str] = []
+        draft: str | None = None
         parts = split_text(self.engine.tokenizer, text, room)
         read, done, fraction = len(parts), 0, 0.0
         while True:
@@ -121,20 +122,17 @@ class SummarizationPipeline:
                     info = run_info(self.engine, total_timing([*timings, timing]))
                     yield SummaryUpdate("\n".join([*summaries, summary]), stage, min(1.0, fraction), info)
                 timings.append(timing)
-                looped = timing.finish_reason == "cancelled"
+                fault = None
                 if self.judge is not None:
                     yield SummaryUpdate("\n".join([*summaries, summary]), "checking", min(1.0, fraction), info)
                     check, own = Check(self.judge, part), summary
-                    if (fault := check.fault(own)) is not None:
-                        summary = self._extracted(check, length, style if final else "prose")
-                        draft = own if final else draft
-                        looped = False  # of what is not shown
-                        if final:
-                            notes.append(REPLACED.format(fault=fault))
-                        else:
-                            replaced += 1
+                    fault = check.fault(own)
+                    summary = own if fault is None else self._extracted(check, length, style if final else "prose")
                     timings += check.timings
-                if looped and LOOPED not in notes:
+                if fault is not None:
+                    faults.append(fault)
+                    draft = own if final else None
+                elif timing.finish_reason == "cancelled" and LOOPED not in notes:
                     notes.append(LOOPED)
                 summaries.append(summary)
                 done += 1
@@ -146,8 +144,10 @@ class SummarizationPipeline:
                 notes.append("The summaries of the parts could not be merged further, so they stand one after another.")
                 break
             parts = merged
-        if replaced:
-            notes.append(PARTS_REPLACED.format(count=replaced))
+        if draft is not None:
+            notes.append(REPLACED.format(fault=faults.pop()))
+        if faults:
+            notes.append(PARTS_REPLACED.format(count=len(faults)))
         total = replace(total_timing(timings), finish_reason=timing.finish_reason)
         info = run_info(self.engine, total, notes=notes)
         result = SummaryResult(joined, len(text.split()) / max(1, len(joined.split())), read, info, draft)

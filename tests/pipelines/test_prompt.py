@@ -118,7 +118,7 @@ def default_tokenizer(default_model_folder: Path) -> Iterator[Tokenizer]:
 
 @pytest.mark.model
 def test_four_tasks_compute_little_more_than_one(default_tokenizer: Tokenizer) -> None:
-    """On a text of 299 tokens, the mean of IMDB: at most 1.25 times the prompt tokens of one task."""
+    """On a text of 299 tokens, the mean of IMDB: at most 1.2 times the prompt tokens of one task."""
 
     words = (REVIEW * 5).split(" ")
     text = next(t for n in range(len(words)) if len(default_tokenizer.encode(t := " ".join(words[:n]))) >= 299)
@@ -127,4 +127,4 @@ def test_four_tasks_compute_little_more_than_one(default_tokenizer: Tokenizer) -
     ClassificationPipeline(one)(text)
     asked = ask_everything(four, text)
     assert min(map(len, asked.values())) > 299
-    assert four.computed <= 1.25 * one.computed
+    assert four.computed <= 1.2 * one.computed
