@@ -5,13 +5,15 @@ The engine knows no task, so the benchmark starts this module as a process and a
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from engine.benchmark.brisk import Brisk
 from engine.benchmark.worker import serve
 from engine.config import SamplingParams
+from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import DEFAULT_LABELS, ClassificationPipeline
-from pipelines.evaluation.data import Review, balanced_sample
+from pipelines.evaluation.data import LABELS, Review, balanced_sample
 from pipelines.generation.pipeline import GenerationPipeline
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 from pipelines.summarization.pipeline import SummarizationPipeline
@@ -68,12 +70,26 @@ class Tasks(Brisk):
         return [review for review in sample if len(encode(review.text)) <= most][:count]
 
     def label_prompts(self, count: int) -> dict[str, Any]:
-        """The classification prompts of `count` reviews and the labels, all in token ids."""
+        """The classification prompts of `count` reviews and the labels, all in token ids, and the name of the model's
+        trained head, empty where Brisk brings none."""
         pipeline = ClassificationPipeline(_Listener(self.engine))  # type: ignore[arg-type]
         asked = [
             self._ask(lambda text=review.text: pipeline.judge(text, DEFAULT_LABELS)) for review in self._reviews(count)
         ]
-        return {"prompts": [one.prompt for one in asked], "choices": asked[0].choices}
+        head = next(iter(head_names(self.engine.info.model)), "")
+        return {"prompts": [one.prompt for one in asked], "choices": asked[0].choices, "head": head}
+
+    def by_head(self, head: str, count: int, part: int, parts: int) -> dict[str, Any]:
+        """Of the same reviews every `parts`-th from `part` on, one at a time and none read before: seconds, and how
+        many the head named as their stars do."""
+        classify, loaded = ClassificationPipeline(self.engine), load_head(head)
+        reviews = self._reviews(count)[part::parts]
+        self.engine.reset_prefix_cache()
+        began = time.perf_counter()
+        found = [classify(review.text, head=loaded).scores[0]["label"] for review in reviews]
+        seconds = time.perf_counter() - began
+        right = sum(label == LABELS[review.label] for label, review in zip(found, reviews, strict=True))
+        return {"seconds": seconds, "right": right}
 
     def writing_prompts(self, count: int) -> dict[str, Any]:
         """Half of them ask for a summary of a review, half put a question about it to the chat."""

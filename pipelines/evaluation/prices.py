@@ -14,12 +14,13 @@ from pipelines.evaluation.statistics import Figure
 
 COLUMNS = (
     "task", "precision", "quality", "value", "95 % interval", "difference", "its 95 % interval", "verdict",
-    "rows/s", "weights",
+    "rows/s", "took", "weights",
 )  # fmt: skip
 READING = (
     "Every precision ran on the same reviews; a difference is that of the reviews' own results, a gain where positive. "
     "Verdict, against the margin beside it: 'same' where the interval's lower end lies above minus the margin, 'worse' "
-    "where its upper end lies below 0, 'no proof' otherwise. Rows/s: one at a time, all of a row's work."
+    "where its upper end lies below 0, 'no proof' otherwise. Rows/s: one at a time, all of a row's work, baselines and "
+    "judges included. Took: all rows of a task in a precision."
 )
 
 
@@ -42,7 +43,8 @@ class Line:
             compared = [one.difference.signed(), one.difference.interval(), f"{one.verdict} ({margin})"]
         return [
             self.task.replace("_", " "), self.part.precision, self.level.name, self.level.text(),
-            self.level.interval(), *compared, f"{self.rows_per_s:.2f}", f"{self.weight_bytes / 1e6:.0f} MB",
+            self.level.interval(), *compared, f"{self.rows_per_s:.2f}",
+            f"{self.part.seconds / 60:.1f} min", f"{self.weight_bytes / 1e6:.0f} MB",
         ]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Line:
                 "level": self.level.to_dict(),
                 "comparison": self.comparison.to_dict() if self.comparison else None,
                 "rows_per_s": self.rows_per_s,
+                "seconds": self.part.seconds,
                 "weight_bytes": self.weight_bytes,
             }
         )
@@ -70,7 +73,11 @@ class Page:
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
         made = f"Made {environment['date']} by `{environment['command']}`, commit {environment['commit']}."
         machine = f"{environment['machine']}; Python {environment['python']}, {versions}."
-        return [made, machine, *self.reports[0].facts()[:-1]]
+        outcomes = [
+            f"{report.environment['task'].replace('_', ' ').capitalize()}: {' '.join(report.outcome())}"
+            for report in self.reports
+        ]
+        return [made, machine, *self.reports[0].about(), *outcomes]
 
     def remarks(self) -> list[str]:
         """What each comparison could not have shown."""

@@ -30,8 +30,8 @@ COMPARED = ("against", "measure", "difference", "95 % interval", "lost", "won", 
 
 @dataclass(frozen=True)
 class Part:
-    """One precision's figures and one example; `missing`: reviews drawn but not reached; `levels`: what it is compared
-    by."""
+    """One precision's figures and one example; `missing`: reviews drawn but not reached; `seconds`: those of all
+    its rows; `levels`: what it is compared by."""
 
     precision: str
     figures: list[Figure]
@@ -39,6 +39,7 @@ class Part:
     rows: int
     failed: int
     missing: int
+    seconds: float
     levels: list[Figure]
     probabilities: Probabilities | None
 
@@ -54,6 +55,7 @@ class Part:
             "failed": self.failed,
             "missing": self.missing,
             "complete": self.missing == 0,
+            "seconds": round(self.seconds, 1),
             "figures": [finite(figure.to_dict()) for figure in self.figures],
             "example": self.example,
         }
@@ -95,27 +97,37 @@ class Report:
 
     def facts(self) -> list[str]:
         """Sentences a reader must know before the tables."""
+        return [*self.about(), *self.outcome(), self.reading]
+
+    def about(self) -> list[str]:
+        """The engines and the sample."""
         sample = self.environment["sample"]
-        facts = [
+        engines = [
             f"{engine['model']} ({engine['source']}), {engine['precision']} on {engine['device']}, "
             f"{engine['threads']} threads."
             for engine in self.environment["engines"].values()
         ]
-        facts.append(
+        return [
+            *engines,
             f"IMDB {sample['split']} ({sample['source']}): {sample['reviews']:,} reviews, {sample['positive']:,} of "
             f"them positive, seed {sample['seed']}; of {sample['rows_published']:,} rows "
             f"{sample['duplicates_removed']:,} duplicates and {sample['found_in_train_removed']:,} texts that stand in "
-            "train were removed first."
-            + (f" Beside them {sample['beside']:,} texts of their own." if sample["beside"] else "")
-        )
+            "train were removed first.",
+        ]
+
+    def outcome(self) -> list[str]:
+        """How the run went."""
+        beside = self.environment["sample"]["beside"]
+        took = ", ".join(f"{part.seconds / 60:.1f} min in {part.precision}" for part in self.parts)
+        lines = [f"The reviews{f' and {beside:,} texts of their own' if beside else ''} took {took}."]
         commits = {self.environment["commit"], *(again["commit"] for again in self.environment.get("resumed", []))}
         if len(commits) > 1:
-            facts.append(f"The rows were made by {len(commits)} versions of the code: {', '.join(sorted(commits))}.")
+            lines.append(f"The rows were made by {len(commits)} versions of the code: {', '.join(sorted(commits))}.")
         if self.failed:
-            facts.append(f"{self.failed:,} of {self.done:,} rows failed and are not in the figures.")
+            lines.append(f"{self.failed:,} of {self.done:,} rows failed and are not in the figures.")
         if self.done < self.drawn:
-            facts.append(f"Partial: the run was stopped, {self.drawn - self.done:,} rows were not reached.")
-        return [*facts, self.reading]
+            lines.append(f"Partial: the run was stopped, {self.drawn - self.done:,} rows were not reached.")
+        return lines
 
     def tables(self) -> list[Titled]:
         task = self.environment["task"]
@@ -185,8 +197,8 @@ def build_report(folder: Path) -> Report:
         found = [level(measure, good[precision]) for measure in evaluation.measures]
         levels = [one for one in found if one is not None]
         said = evaluation.probabilities(good[precision]) if good[precision] else None
-        failed = len(own) - len(good[precision])
-        parts.append(Part(precision, figures, example, len(own), failed, missing, levels, said))
+        failed, seconds = len(own) - len(good[precision]), sum(row["seconds"] for row in own)
+        parts.append(Part(precision, figures, example, len(own), failed, missing, seconds, levels, said))
     base, *others = environment["precisions"]
     compared = [compare(m, good[base], good[other]) for other in others for m in evaluation.measures]
     return Report(environment, parts, [one for one in compared if one is not None], evaluation.reading)

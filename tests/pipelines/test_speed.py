@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipelines.classification import heads
+from pipelines.classification.heads import Head, save_head
 from pipelines.evaluation.data import unique_reviews
 from pipelines.speed import Tasks
 
@@ -31,6 +34,19 @@ def test_label_prompts_are_those_of_classification(worker: Tasks) -> None:
     texts = [tokenizer.decode(prompt) for prompt in found["prompts"]]
     assert all("The acting was" in text for text in texts) and len(set(texts)) == 6
     assert worker.engine.prompt_tokens_computed == 0  # nothing was run to find them
+
+
+def test_a_head_judges_the_same_reviews(worker: Tasks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert worker.label_prompts(4)["head"] == ""
+    info = worker.engine.info
+    weight = np.zeros((2, info.hidden), np.float32)
+    always = Head("glad", info.model, 1, 64, "last", ("negative", "positive"), weight, np.array([0, 1], np.float32), {})
+    monkeypatch.setattr(heads, "FOLDER", tmp_path)
+    save_head(always, tmp_path)
+    assert worker.label_prompts(4)["head"] == "glad"
+    rounds = [worker.by_head("glad", 6, part, 3) for part in range(3)]
+    positive = sum(review.label for review in worker._reviews(6))
+    assert sum(one["right"] for one in rounds) == positive > 0 and all(one["seconds"] > 0 for one in rounds)
 
 
 def test_writing_prompts_are_summaries_and_questions_in_turn(worker: Tasks) -> None:

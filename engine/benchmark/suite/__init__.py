@@ -25,7 +25,7 @@ def run_suite(stand: Field, result: Result, model: str, repeat: int, say: Say) -
     parts: list[tuple[tuple[str, ...], Callable[[], list[Target]]]] = [
         (("context",), lambda: [context_target(stand, repeat, say)]),
         (("streams", "streams_peer"), lambda: stream_targets(stand, result.shape, min(repeat, 3), say)),
-        (("scoring", "four_tasks", "lookup"), lambda: task_targets(stand, model, repeat, say)),
+        (("scoring", "head", "four_tasks", "lookup"), lambda: task_targets(stand, model, repeat, say)),
         (("start",), lambda: [start_target(model, stand.threads, repeat, say)]),
     ]
     for keys, measure in parts:

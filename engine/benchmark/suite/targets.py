@@ -38,6 +38,7 @@ BOUNDS: dict[str, Bound] = {
     "streams": Bound("8 streams at once, total decode, against our batch 1", 1.7),
     "streams_peer": Bound("8 streams at once, total decode, against Transformers batch 8", 3.5),
     "scoring": Bound("label scoring of IMDB reviews, reviews/s, against Transformers fp32 batched", 2.0),
+    "head": Bound("a trained head on IMDB reviews, reviews/s, against labels scored by Transformers fp32 batched", 2.0),
     "four_tasks": Bound("four tasks on one review: prompt tokens computed, against one task", 1.4, most=True),
     "lookup": Bound("prompt lookup on answers and summaries, decode, on against off", 1.2),
     "memory": Bound("memory over an empty engine, int8", 260.0, " MB", most=True),

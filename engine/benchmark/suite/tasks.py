@@ -44,17 +44,17 @@ def task_targets(stand: Field, model: str, repeat: int, say: Say) -> list[Target
     with tasks.start(threads) as own, plain.start(threads) as off:
         own.ask("load", **tasks.load)
         off.ask("load", **plain.load)
-        measures: dict[str, Callable[[], Target]] = {
-            "scoring": lambda: scoring(stand, own, parts, say),
-            "four_tasks": lambda: four_tasks(own, max(1, SHARED * parts // PARTS), say),
-            "lookup": lambda: lookup(own, off, parts, say),
+        measures: dict[tuple[str, ...], Callable[[], list[Target]]] = {
+            ("scoring", "head"): lambda: scoring(stand, own, parts, say),
+            ("four_tasks",): lambda: [four_tasks(own, max(1, SHARED * parts // PARTS), say)],
+            ("lookup",): lambda: [lookup(own, off, parts, say)],
         }
         found = []
-        for key, measure in measures.items():
+        for keys, measure in measures.items():
             try:
-                found.append(measure())
+                found += measure()
             except WorkerFailed as error:
-                found.append(failed(key, str(error)))
+                found += [failed(key, str(error)) for key in keys]
         return found
 
 
@@ -62,14 +62,15 @@ def _cut(items: list[Any], parts: int) -> list[list[Any]]:
     return [items[i::PARTS] for i in range(parts)]
 
 
-def scoring(stand: Field, own: Worker, parts: int, say: Say) -> Target:
-    """Reviews a second through the classification template, all labels of each scored."""
-    asked = own.ask("label_prompts", count=SCORED)
-    blocks, choices = _cut(asked["prompts"], parts), asked["choices"]
+def scoring(stand: Field, own: Worker, parts: int, say: Say) -> list[Target]:
+    """Reviews a second through the classification template, all labels of each scored; and by the model's trained head,
+    which reads the same reviews and stops at its layer."""
     if BASELINE not in stand.workers:
-        return failed("scoring", f"{BASELINE} did not run")
-    peer = stand.workers[BASELINE]
+        return [failed(key, f"{BASELINE} did not run") for key in ("scoring", "head")]
+    asked = own.ask("label_prompts", count=SCORED)
+    blocks, choices, head = _cut(asked["prompts"], parts), asked["choices"], asked["head"]
     said: dict[str, list[list[float]]] = {own.name: [], BASELINE: []}
+    right = 0
 
     def turn(worker: Worker, **more: int) -> Callable[[int], float]:
         def score(round_: int) -> float:
@@ -79,12 +80,27 @@ def scoring(stand: Field, own: Worker, parts: int, say: Say) -> Target:
 
         return score
 
-    found = in_turn(parts, {own.name: turn(own), BASELINE: turn(peer, batch=BATCH)}, say)
+    def by_head(round_: int) -> float:
+        nonlocal right
+        answer = own.ask("by_head", head=head, count=SCORED, part=round_, parts=PARTS)
+        right += answer["right"]
+        return len(blocks[round_]) / float(answer["seconds"])
+
+    turns = {own.name: turn(own), BASELINE: turn(stand.workers[BASELINE], batch=BATCH)}
+    if head:
+        turns[head] = by_head
+    found = in_turn(parts, turns, say)
     best = [[row.index(max(row)) for row in said[name]] for name in (own.name, BASELINE)]
     same = sum(a == b for a, b in zip(*best, strict=True))
-    figure = f"{own.name}: {Spread.of(found[own.name]).text()} reviews/s; same label on {same} of {len(best[0])}"
-    base = f"{BASELINE}, batch {BATCH} sorted by length: {Spread.of(found[BASELINE]).text()} reviews/s"
-    return Target("scoring", ratios(found, own.name, BASELINE), figure, base)
+    many = len(best[0])
+    speeds = {name: f"{Spread.of(values).text()} reviews/s" for name, values in found.items()}
+    base = f"{BASELINE}, batch {BATCH} sorted by length: {speeds[BASELINE]}"
+    figure = f"{own.name}: {speeds[own.name]}; same label on {same} of {many}"
+    targets = [Target("scoring", ratios(found, own.name, BASELINE), figure, base)]
+    if not head:
+        return [*targets, failed("head", "Brisk brings no head for this model")]
+    figure = f"{own.name}, {head}: {speeds[head]}, one at a time; right on {right} of {many}"
+    return [*targets, Target("head", ratios(found, head, BASELINE), figure, base)]
 
 
 def four_tasks(own: Worker, count: int, say: Say) -> Target:

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -279,9 +280,20 @@ def test_the_price_list_is_every_task_in_every_precision(tmp_path: Path, capsys:
         own = [line for line in lines if line.startswith(f"| {name} |")]
         assert [cells.split(" | ")[1] for cells in own[:2]] == ["fp32", "int8"] and "same" in own[1]
     assert "With n = 8" in text and "fake" in text
+    for name, beside in (("Classification", ""), ("Generation", " and 8 texts of their own")):
+        assert re.search(
+            rf"^- {name}: The reviews{beside} took \d+\.\d min in fp32, \d+\.\d min in int8\.$", text, re.M
+        )
     rows = [len(read_rows(out / task.name / "rows.jsonl")) for task in TASKS]
     assert rows == [16, 16, 32, 32]
     assert run("all", out, *more, "--resume", "--format", "json") == 0  # nothing is run again
     found = json.loads(capsys.readouterr().out)
     assert {line["task"] for line in found} == {task.name for task in TASKS}
+    assert all(line["seconds"] > 0 for line in found)
+    path = out / "generation" / "rows.jsonl"
+    first, rest = path.read_text(encoding="utf-8").split("\n", 1)
+    failed = {key: json.loads(first)[key] for key in ("precision", "id", "label", "seconds")} | {"error": "a reason"}
+    path.write_text(f"{json.dumps(failed)}\n{rest}", encoding="utf-8")
+    assert run("all", out, *more, "--resume") == 0
+    assert "1 of 32 rows failed" in " ".join(capsys.readouterr().out.split())  # whichever task it is of
     assert found[0]["comparison"] is None and found[1]["comparison"]["verdict"] == "same"

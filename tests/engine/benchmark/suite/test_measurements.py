@@ -79,23 +79,39 @@ def test_without_int8_there_is_nothing_to_measure() -> None:
         streams.context_target(field(Answering("Brisk fp32")), 1, quiet)
 
 
+def scored(seconds: float, odd: bool) -> Any:
+    def score(prompts: list[list[int]], choices: Any, batch: int = 0) -> dict[str, Any]:
+        rows = [[-1.0, -2.0] if not (odd and prompt == [3]) else [-2.0, -1.0] for prompt in prompts]
+        return {"seconds": seconds * len(prompts), "logprobs": rows}
+
+    return score
+
+
+ASKED = {"prompts": [[i] for i in range(10)], "choices": [[1], [2]], "head": ""}
+
+
 def test_scoring_counts_reviews_a_second_and_labels_that_agree() -> None:
-    asked = {"prompts": [[i] for i in range(10)], "choices": [[1], [2]]}
-
-    def scored(seconds: float, odd: bool) -> Any:
-        def score(prompts: list[list[int]], choices: Any, batch: int = 0) -> dict[str, Any]:
-            rows = [[-1.0, -2.0] if not (odd and prompt == [3]) else [-2.0, -1.0] for prompt in prompts]
-            return {"seconds": seconds * len(prompts), "logprobs": rows}
-
-        return score
-
-    own = Answering("Brisk", label_prompts=asked, score=scored(0.1, False))
+    own = Answering("Brisk", label_prompts=ASKED, score=scored(0.1, False))
     peer = Answering("Transformers fp32", score=scored(0.4, True))
-    target = tasks.scoring(field(peer), own, 5, quiet)  # type: ignore[arg-type]
+    target, head = tasks.scoring(field(peer), own, 5, quiet)  # type: ignore[arg-type]
     assert target.reached == pytest.approx(4) and "same label on 9 of 10" in target.figure
     given = [prompt for do, request in own.asked if do == "score" for prompt in request["prompts"]]
-    assert sorted(given) == asked["prompts"]  # every review once
+    assert sorted(given) == ASKED["prompts"]  # every review once
     assert [request["batch"] for _, request in peer.asked] == [8] * 5
+    assert head.key == "head" and head.reached is None and "no head" in head.figure
+    missing = tasks.scoring(field(), own, 5, quiet)  # type: ignore[arg-type]
+    assert [(one.key, one.reached) for one in missing] == [("scoring", None), ("head", None)]
+
+
+def test_a_head_is_timed_beside_the_labels_of_the_whole_model() -> None:
+    asked = {**ASKED, "head": "sentiment"}
+    judged = {"seconds": 0.1, "right": 1}  # of two reviews a round
+    own = Answering("Brisk", label_prompts=asked, score=scored(0.1, False), by_head=judged)
+    peer = Answering("Transformers fp32", score=scored(0.4, False))
+    _, head = tasks.scoring(field(peer), own, 5, quiet)  # type: ignore[arg-type]
+    assert head.reached == pytest.approx(8) and head.holds is True
+    assert "Brisk, sentiment: 20.0 (20.0 to 20.0) reviews/s" in head.figure and "right on 5 of 10" in head.figure
+    assert [request["part"] for do, request in own.asked if do == "by_head"] == [0, 1, 2, 3, 4]
 
 
 def test_four_tasks_are_counted_against_the_average_task() -> None:
