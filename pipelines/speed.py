@@ -81,7 +81,7 @@ class Tasks(Brisk):
 
     def by_head(self, head: str, count: int, part: int, parts: int) -> dict[str, Any]:
         """Of the same reviews every `parts`-th from `part` on, one at a time and none read before: seconds, and how
-        many the head named as their stars do."""
+        many the head gave their own label."""
         classify, loaded = ClassificationPipeline(self.engine), load_head(head)
         reviews = self._reviews(count)[part::parts]
         self.engine.reset_prefix_cache()
