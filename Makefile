@@ -34,7 +34,7 @@ screenshots: $(VENV)/.dev chromium ## take the pictures under docs/ again
 	@$(BIN)/python -m tests.browser.screenshots docs
 
 peers: $(VENV)/.run ## install the engines that the benchmark compares with, and convert the model (about 15 minutes)
-	@TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m engine.benchmark.peers build
+	@TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m engine.measure.peers build
 
 space: $(VENV)/.run ## assemble the Hugging Face Space in build/space
 	@$(BIN)/python -m spaces.build --output build/space

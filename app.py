@@ -20,8 +20,8 @@ import typer
 from engine.config import EngineConfig
 from engine.errors import UserError
 from pipelines.cli import run_app, say, with_engine_options
-from pipelines.holder import EngineHolder
-from pipelines.work import check_wanted
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.work import check_wanted
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -44,7 +44,8 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
     """The page and its endpoints, not yet served. `config` is what the sidebar shows first."""
     import gradio as gr
 
-    from pipelines import TASKS, load, sidebar
+    from pipelines import TASKS, load
+    from pipelines.ui import sidebar
 
     with gr.Blocks(title="Brisk", analytics_enabled=False, delete_cache=(KEEP_FILES_S, KEEP_FILES_S)) as page:
         sidebar.build(holder, config)
@@ -61,7 +62,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> str:
     """Starts the server on threads of its own and returns its address. UserError where the port is taken."""
     from gradio.exceptions import ServerFailedToStartError
 
-    from pipelines import style
+    from pipelines.ui import style
 
     try:
         _, url, _ = page.launch(

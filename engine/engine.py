@@ -21,12 +21,12 @@ from engine.backends.base import Backend, EncoderHeads
 from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.jobs import Jobs
-from engine.prefill import Prefill
 from engine.results import Completion, EngineInfo, Scores, SpanSearch, Token, TokenLogprobs
-from engine.scheduler import Scheduler
-from engine.sequence import Sequence as Running
-from engine.tokenizer import Tokenizer
+from engine.serving.jobs import Jobs
+from engine.serving.prefill import Prefill
+from engine.serving.request import Sequence as Running
+from engine.serving.scheduler import Scheduler
+from engine.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 

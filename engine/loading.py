@@ -13,9 +13,9 @@ import torch
 from engine import memory
 from engine.config import EngineConfig, available_threads
 from engine.errors import BadModel, BadRequest
-from engine.families import Unfit, describe
+from engine.model.families import Unfit, describe
 from engine.results import EngineInfo
-from engine.tokenizer import Tokenizer
+from engine.text.tokenizer import Tokenizer
 from engine.weights import ModelFiles, load_config, resolve
 
 log = logging.getLogger(__name__)

@@ -118,3 +118,9 @@ class EngineInfo:
     kv_precision: str
     prefill: str
     notes: tuple[str, ...] = ()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Natural-log probabilities f32 of the last axis."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True, dtype=np.float64)).astype(np.float32)

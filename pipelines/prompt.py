@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.engine import Engine
-    from engine.tokenizer import Tokenizer
+    from engine.text.tokenizer import Tokenizer
 
 
 def is_chat(engine: Engine) -> bool:

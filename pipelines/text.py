@@ -14,7 +14,7 @@ from pipelines.results import RunInfo, Shortened
 
 if TYPE_CHECKING:
     from engine.engine import Engine
-    from engine.tokenizer import Tokenizer
+    from engine.text.tokenizer import Tokenizer
 
 MAX_CHARACTERS = 200_000  # about 45,000 tokens of English: minutes of reading, not hours
 BINARY_SHARE = 0.05  # of control and replacement characters: text has next to none, decoded binary data many

@@ -21,9 +21,10 @@ from gradio_client.exceptions import AppError
 import app
 from engine.config import EngineConfig
 from engine.errors import BadModel, UserError
-from pipelines import TASKS, screen
-from pipelines.holder import EngineHolder
-from pipelines.work import check_wanted
+from pipelines import TASKS
+from pipelines.ui import screen
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.work import check_wanted
 from tests.pipelines.paced_engine import PacedEngine, at_rest
 from tests.serving import free_port
 

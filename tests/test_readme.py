@@ -67,7 +67,7 @@ def test_every_endpoint_has_both_snippets_and_a_row() -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert {"pipelines.evaluation", "spaces.build", "engine.check"} <= set(COMMANDS)
+    assert {"pipelines.evaluation", "spaces.build", "engine.measure.check"} <= set(COMMANDS)
     assert {f"pipelines {task.command}" for task in TASKS} <= set(COMMANDS)
 
 

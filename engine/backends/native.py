@@ -14,13 +14,13 @@ from engine.backends.base import JOB_SLOTS, MAX_ROWS
 from engine.cache.run import KVRun
 from engine.cache.static import StaticCache, storage
 from engine.config import EngineConfig
-from engine.decoder import Decoder, Segment
-from engine.decoding.sampling import log_softmax
-from engine.dense import fastest
 from engine.errors import BadRequest
-from engine.families import Architecture
-from engine.stored import prepare
+from engine.model.decoder import Decoder, Segment
+from engine.model.dense import fastest
+from engine.model.families import Architecture
+from engine.results import log_softmax
 from engine.weights import ModelFiles
+from engine.weights.converted import prepare
 
 if TYPE_CHECKING:
     from engine.kernels.native import CompiledModel

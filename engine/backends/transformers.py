@@ -35,10 +35,10 @@ from engine.backends.encoders import Answerer, Classifier, window
 from engine.backends.native import compute_dtype, words
 from engine.cache.run import KVRun
 from engine.config import EngineConfig
-from engine.decoding.sampling import log_softmax
 from engine.errors import BadModel, BadRequest
-from engine.quantize import GROUP, quantize_groups, quantize_rows, widen_groups
-from engine.tokenizer import Tokenizer
+from engine.model.quantize import GROUP, quantize_groups, quantize_rows, widen_groups
+from engine.results import log_softmax
+from engine.text.tokenizer import Tokenizer
 from engine.weights import ModelFiles, load_config, load_state
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 Summaries and answers repeat their prompt, and code and lists repeat themselves: what followed the last three, two or
 one tokens the time before is a free draft, as in Transformers' `prompt_lookup_num_tokens`. Nothing here runs a model;
-`speculation` decides how much of a draft is worth a try, and `engine.batch` checks it.
+`speculation` decides how much of a draft is worth a try, and `engine.serving.batch` checks it.
 """
 
 from __future__ import annotations

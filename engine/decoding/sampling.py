@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.config import SamplingParams
 from engine.errors import UserError
+from engine.results import log_softmax
 
 FEW = 128  # tokens that top-p is first looked for among
 SLACK = 1e-3  # more than rounding can move a probability
@@ -29,12 +30,6 @@ class Choice:
 
 class NonFiniteLogits(UserError):
     """The model's numbers broke down on this request."""
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Natural-log probabilities f32 of the last axis."""
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True, dtype=np.float64)).astype(np.float32)
 
 
 class Sampler:

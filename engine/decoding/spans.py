@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.backends.base import JOB_SLOTS, Backend
-from engine.decoding.sampling import log_softmax
-from engine.results import Span
+from engine.results import Span, log_softmax
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ on its batch. Shapes as in `kernels.linear`.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from engine.kernels import quads
@@ -16,6 +17,7 @@ from engine.kernels.tiles import AHEAD, BLOCK
 from engine.kernels.vectors import prefetch
 
 
+@cache  # a size that two uses share is compiled once: on narrow processors they do
 def _tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens, all sums in registers."""
     count = panels * tokens

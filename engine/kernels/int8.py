@@ -7,6 +7,7 @@ groups, a group's sum is, and the groups are added in float32, one after the oth
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from engine.kernels import quads
@@ -16,6 +17,7 @@ from engine.kernels.tiles import AHEAD, BLOCK
 from engine.kernels.vectors import prefetch
 
 
+@cache  # a size that two uses share is compiled once: on narrow processors they do
 def _tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens, all sums in registers."""
     count = panels * tokens
@@ -60,6 +62,7 @@ def int8_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, colu
                 _one(w, scale, q, qs, sums, y, panel, n, steps)
 
 
+@cache  # a size that two uses share is compiled once: on narrow processors they do
 def _group_tile(panels: int, tokens: int) -> Any:
     """`_tile` for activations that have a scale for each group of 32."""
     count = panels * tokens

@@ -3,7 +3,7 @@
 fp32 and half weights multiply fp32 activations, int8 and int4 weights whole numbers (`kernels.rounding`). In decode a
 token's activations are of up to 15 bits with one scale, small enough that no int32 sum overflows: what is lost against
 fp32 activations is a rounding of 1 in 11,000 or finer of a token's largest value. Prompts may round to 8 bits with a
-scale for each 32 columns. `python -m engine.benchmark --operators` times all of them, `python -m engine.check
+scale for each 32 columns. `python -m engine.benchmark --operators` times all of them, `python -m engine.measure.check
 --fidelity` prints what they cost.
 
 Shapes: x f32 [N, K], q, qs and sums as `rounding.quantize` leaves them, w [R, K] of one layer as `model.Weights` says,

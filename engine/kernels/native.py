@@ -8,13 +8,13 @@ import torch
 from numba.core import config
 
 from engine.cache.static import StaticCache
-from engine.families import Architecture
 from engine.kernels import prefill as chunks
 from engine.kernels import step as steps
 from engine.kernels.model import Cache, Shape, Weights, padded
 from engine.kernels.team import team_is_whole
 from engine.memory import array
-from engine.parameters import Parameters
+from engine.model.families import Architecture
+from engine.model.parameters import Parameters
 
 
 def _view(tensor: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Whole numbers multiplied by fours: int8 and int4 weights in panels (`engine.quantize`), activations of up to 16 bits.
+"""Whole numbers multiplied by fours: int8 and int4 weights in panels (`engine.model.quantize`), activations of up to
+16 bits.
 
 A vector of 64 bytes holds four columns of 16 rows. Where the processor multiplies bytes (VNNI: vpdpbusd, four products
 of an unsigned and a signed byte into an int32), an activation is split into its low and its high byte, both signed, and

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import BadModel
-from engine.families import FAMILIES, Family
+from engine.model.families import FAMILIES, Family
 from engine.weights.files import Progress, short
 from engine.weights.gguf_file import GgufError, field, open_gguf
 from engine.weights.gguf_tokenizer import write_tokenizer

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from engine.errors import BadRequest
-from pipelines import screen
 from pipelines.classification.heads import head_names
-from pipelines.holder import EngineHolder
 from pipelines.results import ClassificationResult
-from pipelines.screen import Buttons, Example
+from pipelines.ui import screen
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.screen import Buttons, Example
 
 if TYPE_CHECKING:
     from pipelines.classification.pipeline import ClassificationPipeline

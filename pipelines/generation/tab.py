@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from engine.config import SamplingParams
-from pipelines import screen
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS
-from pipelines.holder import EngineHolder
 from pipelines.results import GenerationResult, GenerationUpdate
-from pipelines.screen import Buttons, Example
+from pipelines.ui import screen
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.screen import Buttons, Example
 
 if TYPE_CHECKING:
     from pipelines.generation.pipeline import GenerationPipeline

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines import screen
-from pipelines.holder import EngineHolder
 from pipelines.question_answering.examples import EXPEDITION, FILM, RECIPE, TOWER
 from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 from pipelines.results import Answer, AnswerResult
-from pipelines.screen import Buttons, Example
+from pipelines.ui import screen
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.screen import Buttons, Example
 
 if TYPE_CHECKING:
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines import screen
-from pipelines.holder import EngineHolder
 from pipelines.results import SummaryUpdate
-from pipelines.screen import Buttons, Example
 from pipelines.summarization.examples import FILM, LETTER, MEETING, SCIENCE
+from pipelines.ui import screen
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.screen import Buttons, Example
 
 if TYPE_CHECKING:
     from pipelines.summarization.pipeline import SummarizationPipeline

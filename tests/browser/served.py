@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 import app
 from engine.config import EngineConfig
-from pipelines.holder import EngineHolder
-from pipelines.work import check_wanted
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.work import check_wanted
 from tests.serving import free_port
 
 QUIET = (

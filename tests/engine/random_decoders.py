@@ -1,4 +1,4 @@
-"""Our decoder on the small random models of `engine.check`, one of every family."""
+"""Our decoder on the small random models of `engine.measure.check`, one of every family."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from engine.cache.static import StaticCache
-from engine.check import random_models
-from engine.decoder import Decoder
-from engine.families import describe
-from engine.parameters import build
+from engine.measure.check import random_models
+from engine.model.decoder import Decoder
+from engine.model.families import describe
+from engine.model.parameters import build
 
 MODELS = dict(random_models())
 

@@ -13,9 +13,9 @@ import torch
 
 from engine import Engine, EngineConfig
 from engine.cache.static import StaticCache
-from engine.decoder import Decoder, Segment
-from engine.families import describe
-from engine.parameters import build, expected_shapes
+from engine.model.decoder import Decoder, Segment
+from engine.model.families import describe
+from engine.model.parameters import build, expected_shapes
 from engine.weights import check_shapes, load_config, load_state
 
 

@@ -18,7 +18,7 @@ import torch
 from engine import BadRequest, Engine, EngineConfig, SamplingParams
 from engine.decoding.lookup import Lookup
 from engine.decoding.speculation import StepCosts
-from engine.scheduler import Closed
+from engine.serving.scheduler import Closed
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, expected_tokens, opened, random_tokens, transformers_model
 from tests.tiny import FAMILIES

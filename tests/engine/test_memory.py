@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine import measure, memory
+from engine import memory
+from engine.measure import ceilings as measure
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int64)
 

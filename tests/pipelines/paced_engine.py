@@ -9,8 +9,8 @@ from typing import Any
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Scores, SpanSearch, Token
-from pipelines.holder import EngineHolder
-from pipelines.work import check_wanted
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.work import check_wanted
 from tests.pipelines.fake_engine import FakeEngine
 
 LONG_REPLY = " ".join(["word"] * 400)

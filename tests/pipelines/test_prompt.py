@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import SamplingParams
-from engine.tokenizer import Tokenizer
+from engine.text.tokenizer import Tokenizer
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.generation.pipeline import GenerationPipeline
 from pipelines.prompt import is_chat, joined, text_prompt

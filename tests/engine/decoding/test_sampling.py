@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from engine.config import SamplingParams
-from engine.decoding.sampling import NonFiniteLogits, Sampler, keep, log_softmax
+from engine.decoding.sampling import NonFiniteLogits, Sampler, keep
+from engine.results import log_softmax
 
 NONE_SEEN = np.zeros(0, np.int64)
 SEEDS = range(8)

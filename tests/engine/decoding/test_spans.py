@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.backends.base import JOB_SLOTS
-from engine.decoding.sampling import log_softmax
 from engine.decoding.spans import search
-from engine.results import Span
+from engine.results import Span, log_softmax
 from tests.engine.fake_backend import RememberingBackend
 
 PROMPT = (1, 2, 3)

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import torch
 
-from engine.decoder import Decoder, Segment
+from engine.model.decoder import Decoder, Segment
 from tests.engine.random_decoders import MODELS, decoder
 
 THREADS = [1, 2] if numba.config.NUMBA_NUM_THREADS > 1 else [1]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engine.kernels import linear, quads, rounding
-from engine.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
+from engine.model.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
 NO_MINIMUM = np.zeros((0, 0), np.float32)

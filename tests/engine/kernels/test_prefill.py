@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.decoder import Decoder, Segment
 from engine.kernels.native import CompiledModel
+from engine.model.decoder import Decoder, Segment
 from tests.engine.kernels.filled import PAIRS, THREADS, empty
 from tests.engine.random_decoders import MODELS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import measure
+from engine.measure import ceilings as measure
 
 ROOT = Path(__file__).resolve().parents[3]
 AVX2 = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.decoder import Decoder, Segment
 from engine.kernels.native import CompiledModel
+from engine.model.decoder import Decoder, Segment
 from tests.engine.kernels.filled import LENGTHS, PAIRS, THREADS, empty, filled, i64
 from tests.engine.random_decoders import MODELS
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.errors import BadModel
-from engine.tokenizer import Tokenizer
+from engine.text.tokenizer import Tokenizer
 from engine.weights import load_state
 from engine.weights.files import silent
 from engine.weights.gguf_model import convert

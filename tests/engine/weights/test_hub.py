@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 
 from engine.errors import BadModel
-from engine.tokenizer import Tokenizer
+from engine.text.tokenizer import Tokenizer
 from engine.weights import REGISTRY, load_state, resolve
 from engine.weights.registry import Row, Wheel
 from tests.engine.weights.fake_hub import COMMIT, REPO, fake_hub

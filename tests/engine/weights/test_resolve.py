@@ -13,7 +13,7 @@ import pytest
 
 from engine.config import DEFAULT_MODEL
 from engine.errors import BadModel
-from engine.tokenizer import Tokenizer
+from engine.text.tokenizer import Tokenizer
 from engine.weights import REGISTRY, load_config, load_state, resolve
 from engine.weights import wheel as wheels
 from engine.weights.files import sha256

@@ -1,4 +1,0 @@
-"""What each precision costs: logits of every position of held-out reviews against those of fp32.
-
-`python -m engine.check --fidelity` prints the table.
-"""

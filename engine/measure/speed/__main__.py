@@ -1,0 +1,147 @@
+"""The command; see the package's own docstring for how it measures."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engine.config import DEFAULT_MODEL, MAX_BATCH, EngineConfig
+from engine.errors import BadRequest
+from engine.loading import pick_threads
+from engine.measure.check import run
+from engine.measure.peers.registry import PEERS, Absent
+from engine.measure.speed.candidates import ours, peers, split
+from engine.measure.speed.compare import Result, compare, gathered, remarks
+from engine.measure.speed.figures import Shape
+from engine.measure.speed.kernels import kernels_sheet, measure_table
+from engine.measure.speed.machine import machine, machine_lines
+from engine.measure.speed.show import FORMATS, Sheet, bound_sheet, row_data, show, speed_sheet
+from engine.model.families import Architecture, Unfit, describe
+from engine.weights import load_config, resolve
+
+USUAL_CONTEXT = 4096  # the engine's window unless more is asked for
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Registry name, folder, .gguf file or Hub id.")] = DEFAULT_MODEL,
+    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, half, int8, int4.")] = "int8,int4,half,fp32",
+    prompt: Annotated[int, typer.Option(help="Prompt tokens.")] = 512,
+    new: Annotated[int, typer.Option(help="New tokens, 2 or more.")] = 128,
+    batch: Annotated[int, typer.Option(help="Prompts at once.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes what this process may use.")] = 0,
+    repeat: Annotated[int, typer.Option(help="Counted rounds.")] = 5,
+    vs: Annotated[str, typer.Option(help=f"Comma-separated peers: {', '.join(PEERS)}; or none, or all.")] = "",
+    kv_precision: Annotated[str, typer.Option(help="Our keys and values: auto, fp32, half, int8.")] = "auto",
+    prefill: Annotated[
+        str, typer.Option(help="Our prompts where weights are integers: auto, fp32, int16, int8.")
+    ] = "auto",
+    suite: Annotated[
+        bool, typer.Option("--suite", help="Every target of the project in one table; all peers.")
+    ] = False,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Only show what was chosen for prompts here.")] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Only time each operator alone, on one thread.")
+    ] = False,
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "table",
+) -> None:
+    """Tokens a second of prefill and decode, medians of interleaved rounds, beside peers on the same token ids."""
+    shape = Shape(prompt, new, batch)
+    _check(shape, repeat, format)
+    split(vs.replace("none", "").replace("all", ""), tuple(PEERS), "Peer")
+    say = Console(stderr=True, highlight=False).print
+    threads, _ = pick_threads(EngineConfig(threads=threads).threads)
+    context = prompt + new
+    options: dict[str, Any] = {"threads": threads, "max_batch": max(8, batch)}
+    options |= {"max_context": context if context > USUAL_CONTEXT else 0}
+    own = ours(model, precision, {**options, "kv_precision": kv_precision, "prefill": prefill})
+    if kernels:
+        chosen = measure_table(own, threads, say)
+        show(format, [kernels_sheet(chosen)], [], {"kernels": chosen})
+        return
+    files = resolve(model)
+    arch, window = _window(load_config(files.folder))
+    if operators:
+        if arch is None:
+            raise BadRequest(f"{files.name} is of an architecture that has no operators of ours to time.")
+        from engine.measure.speed.operators import measure_operators, operators_sheet
+
+        rows = measure_operators(arch, files, repeat, say)
+        about = machine(1, {"": {"versions": {name: version(name) for name in ("torch", "numba")}}}, [])
+        show(format, [operators_sheet(rows)], machine_lines(about), {"machine": about, "operators": rows})
+        return
+    if context > window:
+        raise BadRequest(
+            f"A prompt of {prompt} and {new} new tokens do not fit the model's window of {window}: ask for fewer."
+        )
+    named = vs or ("all" if suite else "transformers")
+    others, absent = peers(",".join(PEERS) if named == "all" else named, files.folder, threads, context, batch)
+    with gathered(own, others, absent, shape, threads, say) as stand:
+        result = compare(stand, shape, repeat, arch, say)
+        about = machine(threads, stand.loaded, result.rounds.ceilings)
+        targets: list[Any] = []
+        if suite:
+            from engine.measure.suite.table import run_suite
+
+            targets = run_suite(stand, result, model, repeat, say)
+    _print(result, targets, stand.absent, about, files.name, repeat, format)
+
+
+def _check(shape: Shape, repeat: int, format: str) -> None:
+    rules = [
+        (shape.prompt >= 1, f"--prompt is {shape.prompt}: give 1 token or more."),
+        (shape.new >= 2, f"--new is {shape.new}: give 2 tokens or more, so that there is a decode step to time."),
+        (1 <= shape.batch <= MAX_BATCH, f"--batch is {shape.batch}: give 1 to {MAX_BATCH}."),
+        (repeat >= 1, f"--repeat is {repeat}: give 1 round or more."),
+        (format in FORMATS, f"The format '{format}' is unknown: choose among {', '.join(FORMATS)}."),
+    ]
+    for holds, sentence in rules:
+        if not holds:
+            raise BadRequest(sentence)
+
+
+def _window(config: dict[str, Any]) -> tuple[Architecture | None, int]:
+    """The architecture where it is one we know, and the longest text the model takes."""
+    try:
+        arch = describe(config)
+    except Unfit:
+        return None, int(config.get("max_position_embeddings") or config.get("n_positions") or 1 << 30)
+    return arch, arch.context
+
+
+def _print(
+    result: Result, targets: list[Any], absent: list[Absent], about: dict[str, Any], name: str, repeat: int, format: str
+) -> None:
+    shape = result.shape
+    sheets: list[Sheet] = [speed_sheet(result.rows, shape, result.baseline), bound_sheet(result.rows)]
+    if targets:
+        from engine.measure.suite.table import target_sheet
+
+        sheets.append(target_sheet(targets))
+    lines = [
+        f"{name}: {shape.prompt} prompt and {shape.new} new tokens, batch {shape.batch}, {repeat} interleaved rounds, "
+        f"one process each; ratios to {result.baseline}, round by round. Memory: the most while running, over the same "
+        "process without a model.",
+        *machine_lines(about),
+        *remarks(result, absent),
+    ]
+    data = {
+        "model": name,
+        "prompt": shape.prompt,
+        "new": shape.new,
+        "batch": shape.batch,
+        "repeat": repeat,
+        "baseline": result.baseline,
+        "machine": about,
+        "rows": [row_data(row) for row in result.rows],
+        "absent": [{"name": one.name, "reason": one.reason} for one in absent],
+        "stray_cpu": result.rounds.stray,
+        "targets": [target.data() for target in targets],
+    }
+    show(format, sheets, lines, data)
+
+
+if __name__ == "__main__":
+    run(main)

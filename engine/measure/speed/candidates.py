@@ -1,0 +1,84 @@
+"""Who runs: our engine in each precision, and the peers asked for in each of their dtypes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.config import KV_PRECISIONS, PRECISIONS, PREFILLS
+from engine.errors import BadRequest
+from engine.measure.peers.registry import PEERS, Absent, find
+from engine.measure.speed.worker import Worker
+
+BASELINE = "Transformers fp32"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`load` is the request that loads it; `command` starts its worker, in `environment` over that of `quiet`."""
+
+    name: str
+    command: tuple[str, ...]
+    load: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+    def start(self, threads: int) -> Worker:
+        return Worker(self.name, self.command, {**quiet(threads), **self.environment})
+
+
+def quiet(threads: int) -> dict[str, str | None]:
+    """The environment of every worker: the same threads, no network, and no waiting policy but each library's own.
+
+    By default idle threads spin for milliseconds (GNU's OpenMP) to 0.2 s (Intel's), then sleep. An active policy would
+    let them burn the cores that others are timed on; a passive one would slow those that wake threads often.
+    """
+    count = str(threads)
+    kept: dict[str, str | None] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count)
+    unset = dict.fromkeys(("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "NUMBA_NUM_THREADS"))
+    return {**kept, **unset, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def split(given: str, known: Sequence[str], what: str) -> list[str]:
+    """A comma-separated list of known names, without repeats. BadRequest for an unknown one."""
+    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"{what} '{name}' is unknown: choose among {', '.join(known)}.")
+    return names
+
+
+def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate]:
+    """Our engine, one candidate a precision. `options` are further fields of `EngineConfig`."""
+    names = split(precisions, PRECISIONS, "Precision")
+    if not names:
+        raise BadRequest("No precision is named: give at least one, such as int8.")
+    for key, known in (("kv_precision", KV_PRECISIONS), ("prefill", PREFILLS)):
+        split(options.get(key, "auto"), known, key)
+    extra = "".join(
+        f", {word} {options[key]}" for key, word in (("kv_precision", "KV"), ("prefill", "prefill"))
+        if options.get(key, "auto") != "auto"
+    )  # fmt: skip
+    command = (sys.executable, "-m", "engine.measure.speed.brisk")
+    return [
+        Candidate(f"Brisk {name}{extra}", command, {"model": model, "precision": name, **options}) for name in names
+    ]
+
+
+def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> tuple[list[Candidate], list[Absent]]:
+    """Candidates of the peers named in `given` ("none" for none), and those that cannot run here, with the cause."""
+    names = [] if given.strip() == "none" else split(given, tuple(PEERS), "Peer")
+    found: list[Candidate] = []
+    absent: list[Absent] = []
+    for name in names:
+        for variant in find(name, folder):
+            if isinstance(variant, Absent):
+                absent.append(variant)
+                continue
+            dtype = variant.variant.dtype
+            load = {"model": str(variant.model), "dtype": dtype, "threads": threads, "context": context, "batch": batch}
+            command = (variant.python, "-m", variant.peer.module)
+            found.append(Candidate(f"{variant.peer.title} {dtype}", command, load))
+    return found, absent

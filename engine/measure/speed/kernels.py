@@ -1,0 +1,30 @@
+"""`--kernels`: which arithmetic this machine's measured table chose for prompts, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.measure.speed.candidates import Candidate
+from engine.measure.speed.compare import Say
+from engine.measure.speed.show import Sheet
+
+
+def measure_table(own: Sequence[Candidate], threads: int, say: Say) -> list[dict[str, Any]]:
+    """Load each candidate, which measures what the table does not hold yet; then every row of the table."""
+    for candidate in own:
+        say(f"loading {candidate.name}")
+        with candidate.start(threads) as worker:
+            worker.ask("load", **candidate.load)
+    from engine.kernels.choice import read_table
+
+    return list(read_table().values())
+
+
+def kernels_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    header = ("", "integer products, tokens/s", "weights widened to fp32, tokens/s", "chosen")
+    cells = tuple(
+        (str(row["name"]), f"{row['int8']:.0f}", f"{row['fp32']:.0f}", "int8" if row["int8"] >= row["fp32"] else "fp32")
+        for row in rows
+    )
+    return Sheet("Prompts: measured once on this machine, kept beside the compiled kernels", header, cells)

@@ -1,0 +1,1 @@
+"""`--suite`: every target of the project in one table, from one run (see `table`)."""

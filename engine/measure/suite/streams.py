@@ -1,0 +1,87 @@
+"""Our int8 engine at long and short context, and with eight streams at once beside Transformers with a batch of 8."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from engine.measure.speed.candidates import BASELINE
+from engine.measure.speed.compare import Field
+from engine.measure.speed.figures import Shape, Spread, ratio
+from engine.measure.speed.rounds import REST_S, Run, make_prompts
+from engine.measure.speed.worker import Worker, WorkerFailed
+from engine.measure.suite.targets import Target, failed
+
+Say = Callable[[str], None]
+
+SHORT, LONG = 128, 2048  # tokens of context
+CONTEXT_NEW = 64  # tokens decoded at either
+STREAMS = 8
+
+
+def in_turn(rounds: int, turns: dict[str, Callable[[int], float]], say: Say) -> dict[str, list[float]]:
+    """`rounds` rounds of all turns, A B C A B C, each after a rest; a turn is called with the round's number."""
+    found: dict[str, list[float]] = {name: [] for name in turns}
+    for round_ in range(rounds):
+        for name, turn in turns.items():
+            say(f"round {round_ + 1} of {rounds}: {name}")
+            time.sleep(REST_S)
+            found[name].append(turn(round_))
+    return found
+
+
+def ratios(found: dict[str, list[float]], mine: str, other: str) -> float:
+    """Median of the round-by-round ratios."""
+    value = ratio(a / b for a, b in zip(found[mine], found[other], strict=True))
+    assert value is not None
+    return value
+
+
+def brisk_int8(stand: Field) -> Worker:
+    """Our int8 candidate of the plain comparison."""
+    for name, worker in stand.workers.items():
+        if name.startswith("Brisk int8"):
+            return worker
+    raise WorkerFailed("Brisk int8 did not run: it is not among --precision.")
+
+
+def _decode(worker: Worker, stand: Field, length: int, new: int, batch: int) -> Callable[[int], float]:
+    def turn(round_: int) -> float:
+        prompts = make_prompts(stand.ids, length, batch, round_)
+        return Run.of(worker.ask("run", prompts=prompts, new=new)).decode
+
+    return turn
+
+
+def context_target(stand: Field, repeat: int, say: Say) -> Target:
+    """Decode speed after a prompt of 2,048 tokens against that after one of 128."""
+    worker = brisk_int8(stand)
+    window = stand.loaded[worker.name]["max_context"]
+    if window < LONG + CONTEXT_NEW:
+        return failed("context", f"the model's window is {window} tokens")
+    turns = {f"context {length}": _decode(worker, stand, length, CONTEXT_NEW, 1) for length in (SHORT, LONG)}
+    found = in_turn(repeat, turns, say)
+    short, long = turns
+    figure = f"{worker.name}: {Spread.of(found[long]).text()} tokens/s"
+    return Target("context", ratios(found, long, short), figure, f"{short}: {Spread.of(found[short]).text()} tokens/s")
+
+
+def stream_targets(stand: Field, shape: Shape, rounds: int, say: Say) -> list[Target]:
+    """Total decode of eight streams while all eight decode."""
+    worker = brisk_int8(stand)
+    turns = {
+        "one stream": _decode(worker, stand, shape.prompt, shape.new, 1),
+        "eight streams": _decode(worker, stand, shape.prompt, shape.new, STREAMS),
+    }
+    if BASELINE in stand.workers:
+        turns[BASELINE] = _decode(stand.workers[BASELINE], stand, shape.prompt, shape.new, STREAMS)
+    found = in_turn(rounds, turns, say)
+    speeds = {name: f"{Spread.of(values).text()} tokens/s" for name, values in found.items()}
+    figure = f"{worker.name}: {speeds['eight streams']}"
+    targets = [
+        Target("streams", ratios(found, "eight streams", "one stream"), figure, f"one stream: {speeds['one stream']}")
+    ]
+    if BASELINE not in found:
+        return [*targets, failed("streams_peer", f"{BASELINE} did not run")]
+    reached = ratios(found, "eight streams", BASELINE)
+    return [*targets, Target("streams_peer", reached, figure, f"{BASELINE}, batch {STREAMS}: {speeds[BASELINE]}")]

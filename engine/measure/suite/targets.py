@@ -1,0 +1,147 @@
+"""The targets as data, and those that the plain comparison answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.measure.peers.registry import Absent
+from engine.measure.speed.candidates import BASELINE
+from engine.measure.speed.compare import Result
+from engine.measure.speed.figures import Row, ratio
+from engine.measure.speed.rounds import Run
+
+
+@dataclass(frozen=True)
+class Bound:
+    """`most` turns it round: what is reached may be at most `limit`."""
+
+    what: str
+    limit: float
+    unit: str = "x"
+    most: bool = False
+
+    def text(self) -> str:
+        return f"at {'most' if self.most else 'least'} {number(self.limit, self.unit)}"
+
+
+BOUNDS: dict[str, Bound] = {
+    "decode_int8": Bound("decode int8 against Transformers fp32", 8.0),
+    "decode_llama": Bound("decode int8 against llama.cpp Q8_0", 1.5),
+    "bandwidth": Bound("share of the measured memory bandwidth in int8 decode", 0.65, "%"),
+    "decode_fp32": Bound("decode fp32 against llama.cpp F32", 1.0),
+    "decode_int4": Bound("decode int4 against our int8", 0.9),
+    "context": Bound("decode int8 at context 2,048 against context 128", 0.7),
+    "prefill": Bound("prefill against Transformers fp32", 1.2),
+    "prefill_peer": Bound("prefill against the best peer", 0.95),
+    "streams": Bound("8 streams at once, total decode, against our batch 1", 1.7),
+    "streams_peer": Bound("8 streams at once, total decode, against Transformers batch 8", 3.5),
+    "scoring": Bound("label scoring of IMDB reviews, reviews/s, against Transformers fp32 batched", 2.0),
+    "head": Bound("a trained head on IMDB reviews, reviews/s, against labels scored by Transformers fp32 batched", 2.0),
+    "four_tasks": Bound("four tasks on one review: prompt tokens computed, against one task", 1.4, most=True),
+    "lookup": Bound("prompt lookup on answers and summaries, decode, on against off", 1.2),
+    "memory": Bound("memory over an empty engine, int8", 260.0, " MB", most=True),
+    "start": Bound("engine start from a warm cache to first token", 4.0, " s", most=True),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row. `reached` is None where it could not be measured, and `figure` then says why."""
+
+    key: str
+    reached: float | None
+    figure: str
+    baseline: str
+
+    @property
+    def bound(self) -> Bound:
+        return BOUNDS[self.key]
+
+    @property
+    def holds(self) -> bool | None:
+        if self.reached is None:
+            return None
+        return self.reached <= self.bound.limit if self.bound.most else self.reached >= self.bound.limit
+
+    def verdict(self) -> str:
+        return {True: "holds", False: "DOES NOT", None: "not measured"}[self.holds]
+
+    def reached_text(self) -> str:
+        return "-" if self.reached is None else number(self.reached, self.bound.unit)
+
+    def data(self) -> dict[str, Any]:
+        return {**asdict(self), "what": self.bound.what, "target": self.bound.text(), "holds": self.holds}
+
+
+def number(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{value:.0%}"
+    return f"{value:.0f}{unit}" if value >= 100 else f"{value:.2f}{unit}"
+
+
+def failed(key: str, reason: str) -> Target:
+    return Target(key, None, reason, "-")
+
+
+def comparison_targets(result: Result, absent: Sequence[Absent]) -> list[Target]:
+    """Rows out of the interleaved rounds of the plain comparison; a side that did not run is named with its cause."""
+    reasons = {one.name: one.reason for one in absent}
+
+    def against(key: str, own: str, other: str, value: Callable[[Run], float], show: Callable[[Row], str]) -> Target:
+        mine, theirs = _row(result, own), _row(result, other)
+        for row, name in ((mine, own), (theirs, other)):
+            if row is None:
+                return failed(key, f"{name} did not run ({reasons.get(name, 'not asked for')})")
+        assert mine is not None and theirs is not None
+        pairs = zip(result.rounds.runs[mine.name], result.rounds.runs[theirs.name], strict=True)
+        reached = ratio(value(a) / value(b) for a, b in pairs)
+        return Target(key, reached, f"{mine.name}: {show(mine)}", f"{theirs.name}: {show(theirs)}")
+
+    def decode(key: str, own: str, other: str) -> Target:
+        return against(key, own, other, lambda run: run.decode, lambda row: f"{row.decode.text()} tokens/s")
+
+    def prefill(key: str, own: str, other: str) -> Target:
+        return against(key, own, other, lambda run: 1 / run.ttft_s, lambda row: f"{row.prefill.text(0)} tokens/s")
+
+    mine = [row for row in result.rows if row.name.startswith("Brisk")]
+    others = [row for row in result.rows if not row.name.startswith("Brisk")]
+    fastest = max(mine, key=lambda row: row.prefill.median).name
+    best_peer = max(others, key=lambda row: row.prefill.median).name if others else "a peer"
+    return [
+        decode("decode_int8", "Brisk int8", BASELINE),
+        decode("decode_llama", "Brisk int8", "llama.cpp Q8_0"),
+        _bandwidth(result),
+        decode("decode_fp32", "Brisk fp32", "llama.cpp F32"),
+        decode("decode_int4", "Brisk int4", "Brisk int8"),
+        prefill("prefill", fastest, BASELINE),
+        prefill("prefill_peer", fastest, best_peer),
+        _memory(result),
+    ]
+
+
+def _row(result: Result, name: str) -> Row | None:
+    """The candidate of that name; ours may have more options in its own ("Brisk int8, KV int8")."""
+    return result.row(name) or next((row for row in result.rows if row.name.startswith(f"{name},")), None)
+
+
+def _bandwidth(result: Result) -> Target:
+    row = _row(result, "Brisk int8")
+    if row is None or row.decode_bound is None:
+        return failed("bandwidth", "Brisk int8 did not run on an architecture whose bytes are known")
+    ceiling = ratio(round_["bandwidth"] for round_ in result.rounds.ceilings)
+    assert ceiling is not None
+    reached = row.decode_bound
+    return Target(
+        "bandwidth", reached.memory_share, f"{row.name}: {reached.reached:.1f} GB/s", f"{ceiling / 1e9:.1f} GB/s"
+    )
+
+
+def _memory(result: Result) -> Target:
+    row = _row(result, "Brisk int8")
+    if row is None:
+        return failed("memory", "Brisk int8 did not run")
+    shape = result.shape
+    figure = f"{row.name} at {shape.prompt} + {shape.new} tokens; {row.load_peak / 1e6:.0f} MB at most while loading"
+    return Target("memory", row.memory / 1e6, figure, "the same process without a model")

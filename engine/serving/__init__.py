@@ -1,0 +1,1 @@
+"""From many callers to one model: requests, continuous batching, prompts by chunks, jobs."""

@@ -1,0 +1,120 @@
+"""One running request: its tokens, its sampler, what may be shown so far, and where its time went."""
+
+from __future__ import annotations
+
+import queue
+import time
+
+import numpy as np
+
+from engine.config import SamplingParams
+from engine.decoding.sampling import Sampler
+from engine.decoding.speculation import Guesser
+from engine.decoding.stopping import StopStrings
+from engine.results import Completion, FinishReason, Timing, Token
+from engine.serving.prefill import Text
+from engine.text.tokenizer import Tokenizer
+
+
+class Sequence(Text):
+    """Filled by the scheduler's thread, read by the caller's through `events`.
+
+    `events` carries `Token`s, then None at the end; or the exception that ended it.
+    """
+
+    def __init__(self, prompt: list[int], params: SamplingParams, tokenizer: Tokenizer, window: int) -> None:
+        super().__init__(list(prompt), slot=-1)
+        self.prompt_tokens = len(prompt)
+        self.params = params
+        self.served = 0  # when its prompt last had a turn, in ticks of the scheduler
+        self.guesser = Guesser()
+        self.guessed = 0  # tokens that stood ready as right guesses
+        self.events: queue.SimpleQueue[Token | BaseException | None] = queue.SimpleQueue()
+        self.cancelled = self.failed = False
+        self.tokens: list[Token] = []
+        self._most = min(params.max_tokens, window - len(prompt))
+        self._eos = tokenizer.eos_ids
+        self._sampler = Sampler(params, tokenizer.eos_ids)
+        self._seen = np.unique(np.asarray(prompt, np.int64))
+        self._text = tokenizer.stream()
+        self._stop = StopStrings(params.stop)
+        self.accepted = time.perf_counter()  # when the scheduler took it: a stream may be begun long after it was asked
+        self._first = self._last = 0.0
+        self.finish_reason: FinishReason | None = None
+
+    @property
+    def seed(self) -> int:
+        return self._sampler.seed
+
+    @property
+    def room(self) -> int:
+        """Tokens it may still make."""
+        return self._most - len(self.tokens)
+
+    @property
+    def reach(self) -> int:
+        """Tokens its slot may come to hold."""
+        return self.prompt_tokens + self._most
+
+    def advance(self, logits: np.ndarray) -> None:
+        """Take the next token from logits f32 [V] and tell the caller."""
+        choice = self._sampler(logits, self._seen, len(self.tokens))
+        self._last = time.perf_counter()
+        self._first = self._first or self._last
+        self.ids.append(choice.id)
+        if self.params.repetition_penalty != 1:
+            self._seen = np.union1d(self._seen, choice.id)
+        if choice.id in self._eos:
+            self.finish_reason = "stop"
+            text = ""
+        else:
+            text = self._stop.feed(self._text.feed(choice.id))
+            if self._stop.hit:
+                self.finish_reason = "stop_string"
+            elif len(self.tokens) + 1 >= self._most:
+                self.finish_reason = "length"
+        if self.finish_reason in ("stop", "length"):
+            text += self._stop.feed(self._text.flush())
+            if self._stop.hit:
+                self.finish_reason = "stop_string"
+            else:
+                text += self._stop.flush()
+        timing = self.timing(len(self.tokens) + 1)
+        token = Token(choice.id, text, choice.logprob, choice.top, timing)
+        self.tokens.append(token)
+        self.events.put(token)
+        if self.finish_reason:
+            self.events.put(None)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an exception, which the caller's thread raises."""
+        self.failed = True
+        self.finish_reason = "cancelled"
+        self.events.put(error)
+
+    def timing(self, made: int) -> Timing:
+        decode_s = self._last - self._first
+        return Timing(
+            prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused,
+            new_tokens=made,
+            ttft_s=self._first - self.accepted,
+            prefill_tokens_per_s=self.prefill_speed(self.prompt_tokens),
+            decode_tokens_per_s=(made - 1) / decode_s if made > 1 and decode_s > 0 else 0.0,
+            finish_reason=self.finish_reason,
+            guessed_tokens=self.guessed,
+        )
+
+    def completion(self) -> Completion:
+        """The whole result, once `finish_reason` stands."""
+        wanted = self.params.logprobs is not None
+        timing = self.tokens[-1].timing
+        assert timing is not None
+        return Completion(
+            text="".join(token.text for token in self.tokens),
+            token_ids=tuple(token.id for token in self.tokens),
+            logprobs=tuple(token.logprob or 0.0 for token in self.tokens) if wanted else None,
+            top_logprobs=tuple(token.top for token in self.tokens) if wanted else None,
+            seed=self.seed,
+            timing=timing,
+        )

@@ -1,0 +1,254 @@
+"""Continuous batching: one thread owns the model and repeats schedule, take a turn, decode, finish.
+
+Requests join and leave between steps. Prompts are run in chunks, and prompts and jobs take turns by the chunk, so
+that streams beside them keep moving and none waits for another's end. Work that is not generation (scoring, search,
+features) comes as a job: a generator that yields between its steps, run by the same thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from engine.backends.base import Backend
+from engine.decoding.speculation import Speculation
+from engine.errors import UserError
+from engine.serving.batch import Batch
+from engine.serving.prefill import PREFILL_CHUNK, Prefill
+from engine.serving.request import Sequence
+
+__all__ = ["PREFILL_CHUNK", "Closed", "Job", "Scheduler"]
+
+T = TypeVar("T")
+Job = Generator[None, None, T]
+
+# Tokens that running sequences may come to hold in all: memory of slots is taken as it is written, 46 KB a token for
+# SmolLM2-135M in fp32, so this is 750 MB. One that needs more runs alone.
+TOKENS_IN_FLIGHT = 16_384
+
+# Prompts of one call whose lengths are in the same bucket run together, those that begin alike side by side.
+BUCKET = 64
+
+
+class Closed(UserError):
+    """The engine was closed while a request waited or ran."""
+
+    def __init__(self) -> None:
+        super().__init__("The engine was closed: load it again.")
+
+
+class Scheduler:
+    """Runs a backend for many callers.
+
+    Parameters
+    ----------
+    backend : the model; called from the scheduler's thread only.
+    batch : sequences that may decode together.
+    cached : False runs every sequence's whole text for each token (the KV cache switched off).
+    on_start : called first on the scheduler's thread; thread counts are set per thread.
+    prefill : runs prompts, and knows what of them is known already; by default nothing is.
+    speculation : whether to guess tokens; needs the cache.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        batch: int,
+        cached: bool,
+        on_start: Callable[[], None],
+        prefill: Prefill | None = None,
+        speculation: bool = False,
+    ) -> None:
+        self._steps = 0
+        self._backend = backend
+        self._cached = cached
+        self._on_start = on_start
+        self._prefill = prefill or Prefill(backend, None)
+        self._decoding = Batch(backend, Speculation() if speculation else None)
+        self._slots = list(range(batch - 1, -1, -1))
+        self._waiting: deque[deque[Sequence]] = deque()  # a queue a call: the calls take turns
+        self._running: list[Sequence] = []
+        self._jobs: deque[tuple[Job[Any], Future[Any]]] = deque()
+        self._clock = 0  # turns given so far
+        self._jobs_served = 0
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name="brisk-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def steps(self) -> int:
+        """Forward calls so far, a step of a job counted as one."""
+        return self._steps + self._decoding.calls
+
+    def submit(self, *sequences: Sequence) -> None:
+        """Let the sequences of one call join as slots become free; several calls take turns.
+
+        Within a call the longest go first, so that the last to run are short and slots do not stand empty behind one
+        long text; sequences of alike lengths run together, and those that begin alike reuse one prefill.
+        """
+        ordered = deque(sorted(sequences, key=lambda s: (-(s.reach // BUCKET), s.ids))) if sequences else None
+        with self._wake:
+            if self._closed:
+                raise Closed
+            now = time.perf_counter()
+            for sequence in sequences:
+                sequence.accepted = now
+            if ordered:
+                self._waiting.append(ordered)
+            self._wake.notify()
+
+    def run(self, job: Job[T]) -> T:
+        """Run a job to its end between decode steps and return its result; callers wait their turn."""
+        future: Future[T] = Future()
+        with self._wake:
+            if self._closed:
+                raise Closed
+            self._jobs.append((job, future))
+            self._wake.notify()
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # an interrupted caller: the job is dropped before its next step
+            raise
+
+    def cancel(self, *sequences: Sequence) -> None:
+        """Stop sequences before their next step."""
+        with self._wake:
+            for sequence in sequences:
+                sequence.cancelled = True
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Stop the thread after the step it is in; whoever still waits is told."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    # ---- the scheduler's thread
+
+    def _loop(self) -> None:
+        try:
+            self._on_start()
+            while True:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._closed or self._waiting or self._running or self._jobs)
+                    if self._closed:
+                        break
+                    self._schedule()
+                self._turn()
+                self._decode()
+                self._finish()
+        finally:  # whatever ends this thread, nobody may wait for it for ever
+            with self._wake:
+                self._closed = True
+            for sequence in itertools.chain(self._running, *self._waiting):
+                sequence.fail(Closed())
+            for _, future in self._jobs:
+                _settle(future, None, Closed())
+
+    def _schedule(self) -> None:
+        """Admit the next of each call in turn while there is a slot and room in flight; drop the cancelled.
+
+        Who does not fit is waited for and not passed by: a long text must not starve among short ones.
+        """
+        in_flight = sum(sequence.reach for sequence in self._running)
+        while self._waiting:
+            call = self._waiting[0]
+            sequence = call[0]
+            if sequence.cancelled:
+                sequence.finish_reason = "cancelled"
+            elif not self._slots or (self._running and in_flight + sequence.reach > TOKENS_IN_FLIGHT):
+                return
+            else:
+                sequence.slot = self._slots.pop()
+                sequence.served = self._clock
+                in_flight += sequence.reach
+                self._running.append(sequence)
+            call.popleft()
+            if call:
+                self._waiting.rotate(-1)
+            else:
+                self._waiting.popleft()
+
+    def _turn(self) -> None:
+        """One chunk of a prompt, or one step of the oldest job: whoever has waited longest for a turn."""
+        texts = [s for s in self._running if not s.cancelled and (not self._cached or _unread(s))]
+        first = min(texts, key=lambda s: s.served, default=None)
+        self._clock += 1
+        if self._jobs and (first is None or self._jobs_served <= first.served):
+            self._jobs_served = self._clock
+            self._advance_job()
+        elif first is not None:
+            first.served = self._clock
+            self._read(first)
+
+    def _read(self, sequence: Sequence) -> None:
+        """Run a chunk of a prompt; without a cache, the whole text."""
+        self._steps += 1
+        try:
+            if self._cached:
+                logits = self._prefill.chunk(sequence)
+            else:
+                began = time.perf_counter()
+                logits = self._backend.extend(sequence.slot, 0, sequence.ids)
+                if not sequence.tokens:
+                    sequence.prefill_s = time.perf_counter() - began
+            if logits is not None:
+                sequence.advance(logits)
+            if self._cached:
+                self._prefill.keep(sequence)  # after the caller has its token
+        except Exception as error:
+            sequence.fail(error)
+
+    def _decode(self) -> None:
+        """One step for every sequence whose text is cached but for its last token."""
+        batch = [s for s in self._running if not _unread(s) and not s.cancelled and not s.finish_reason]
+        if self._cached and batch:
+            self._decoding.step(batch)
+
+    def _finish(self) -> None:
+        """Free the slots of those that ended or were cancelled; their text is kept for the next turn of a chat."""
+        for sequence in [s for s in self._running if s.finish_reason or s.cancelled]:
+            sequence.finish_reason = sequence.finish_reason or "cancelled"
+            self._running.remove(sequence)
+            self._slots.append(sequence.slot)
+            sequence.guesser.forget()
+            if self._cached:
+                if not sequence.failed:
+                    self._prefill.keep(sequence)
+                self._prefill.leave(sequence)
+
+    def _advance_job(self) -> None:
+        """One step of the oldest job."""
+        job, future = self._jobs[0]
+        if future.cancelled():
+            job.close()
+            self._jobs.popleft()
+            return
+        try:
+            self._steps += 1
+            next(job)
+        except StopIteration as end:
+            self._jobs.popleft()
+            _settle(future, end.value, None)
+        except Exception as error:
+            self._jobs.popleft()
+            _settle(future, None, error)
+
+
+def _unread(sequence: Sequence) -> bool:
+    """Whether there is prompt to run: what is generated is cached by decoding."""
+    return not sequence.tokens
+
+
+def _settle(future: Future[T], value: T, error: Exception | None) -> None:
+    if future.set_running_or_notify_cancel():  # False: the caller is gone
+        future.set_exception(error) if error else future.set_result(value)
