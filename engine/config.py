@@ -10,15 +10,15 @@ from engine.errors import BadRequest
 
 Precision = Literal["fp32", "half", "int8", "int4"]
 KvPrecision = Literal["auto", "fp32", "half", "int8"]
-Prefill = Literal["auto", "fp32", "int16", "int8"]
+PrefillArithmetic = Literal["auto", "fp32", "int16", "int8"]
 Backend = Literal["auto", "native", "transformers"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 KV_PRECISIONS: tuple[str, ...] = get_args(KvPrecision)
-PREFILLS: tuple[str, ...] = get_args(Prefill)
+PREFILLS: tuple[str, ...] = get_args(PrefillArithmetic)
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_STOP_STRINGS = 16
-MAX_BATCH = 256  # each sequence has its place in the cache, whether it is used or not
+MAX_BATCH = 256  # each request has its place in the cache, whether it is used or not
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EngineConfig:
     prefix_cache_mb : megabytes of keys and values kept for prompts that begin alike; 0 switches reuse off.
     speculation : guess tokens that stand in the prompt (prompt lookup) where that pays: the same tokens, sooner.
     max_context : longest prompt + output in tokens; 0 takes the model's own window, at most 4096.
-    max_batch : how many sequences may decode together.
+    max_batch : how many requests may decode together.
     backend : "native" is ours; "transformers" runs any architecture; "auto" picks native where a family fits.
     """
 
@@ -57,7 +57,7 @@ class EngineConfig:
     max_batch: int = 8
     backend: Backend = "auto"
     kv_precision: KvPrecision = "auto"
-    prefill: Prefill = "auto"
+    prefill: PrefillArithmetic = "auto"
     prefix_cache_mb: int = 256
     speculation: bool = True
 

@@ -23,8 +23,8 @@ from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Completion, EngineInfo, Scores, SpanSearch, Token, TokenLogprobs
 from engine.serving.jobs import Jobs
-from engine.serving.prefill import Prefill
-from engine.serving.request import Sequence as Running
+from engine.serving.prefill import Prefiller
+from engine.serving.request import Request
 from engine.serving.scheduler import Scheduler
 from engine.text.tokenizer import Tokenizer
 
@@ -56,7 +56,7 @@ class Engine:
     info: EngineInfo
     tokenizer: Tokenizer
     _backend: Backend
-    _prefill: Prefill
+    _prefill: Prefiller
     _jobs: Jobs
     _scheduler: Scheduler
 
@@ -83,7 +83,7 @@ class Engine:
         self.config, self.tokenizer, self._backend = config, loaded.tokenizer, loaded.backend
         self._vocabulary = loaded.backend.vocabulary
         keeps = config.kv_cache and config.prefix_cache_mb and loaded.backend.reuses
-        self._prefill = Prefill(loaded.backend, PrefixTree(config.prefix_cache_mb * 1_000_000) if keeps else None)
+        self._prefill = Prefiller(loaded.backend, PrefixTree(config.prefix_cache_mb * 1_000_000) if keeps else None)
         self._jobs = Jobs(loaded.backend, self._prefill, config.max_batch)
         self._scheduler = Scheduler(
             loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread, self._prefill, config.speculation
@@ -135,25 +135,25 @@ class Engine:
         running = [self._request(prompt, params) for prompt in self._many(prompts)]
         try:
             self._scheduler.submit(*running)
-            for sequence in running:
-                for _ in _events(sequence):
+            for request in running:
+                for _ in _events(request):
                     pass
         except BaseException:
             self._scheduler.cancel(*running)
             raise
-        return [sequence.completion() for sequence in running]
+        return [request.completion() for request in running]
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Token]:
         """Tokens as they come, each with the timing so far. Closing the iterator stops the work within one step."""
-        sequence = self._request(prompt, params)  # a bad request raises here, not at the first token
-        return self._stream(sequence)
+        request = self._request(prompt, params)  # a bad request raises here, not at the first token
+        return self._stream(request)
 
-    def _stream(self, sequence: Running) -> Generator[Token, None, None]:
-        self._scheduler.submit(sequence)
+    def _stream(self, request: Request) -> Generator[Token, None, None]:
+        self._scheduler.submit(request)
         try:
-            yield from _events(sequence)
+            yield from _events(request)
         finally:
-            self._scheduler.cancel(sequence)
+            self._scheduler.cancel(request)
 
     # ---- scoring, search, features
 
@@ -243,11 +243,11 @@ class Engine:
 
     # ---- what comes in
 
-    def _request(self, prompt: Prompt, params: SamplingParams | None) -> Running:
+    def _request(self, prompt: Prompt, params: SamplingParams | None) -> Request:
         self._need("causal", "seq2seq")
         params = params or SamplingParams()
         ids = self._fit(self._ids(prompt), params.max_tokens)
-        return Running(ids, params, self.tokenizer, self.info.max_context)
+        return Request(ids, params, self.tokenizer, self.info.max_context)
 
     def _need(self, *kinds: str) -> None:
         if self.info.kind not in kinds:
@@ -279,9 +279,9 @@ class Engine:
         return ids
 
 
-def _events(sequence: Running) -> Iterator[Token]:
-    """A sequence's tokens until it ends; raises what ended it."""
-    while (event := sequence.events.get()) is not None:
+def _events(request: Request) -> Iterator[Token]:
+    """A request's tokens until it ends; raises what ended it."""
+    while (event := request.events.get()) is not None:
         if isinstance(event, BaseException):
             raise event
         yield event

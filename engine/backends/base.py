@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.cache.run import KVRun
 
-# Slots beside those of running sequences: one for the prompt of a scoring or search job, the rest for its branches.
+# Slots beside those of running requests: one for the prompt of a scoring or search job, the rest for its branches.
 JOB_SLOTS = 5
 
 # Rows (tokens) of one decode call: the width the compiled step is made for. Weights are read once for all of them.
@@ -19,7 +19,7 @@ MAX_ROWS = 16
 class Backend(Protocol):
     """Only the scheduler's own thread calls a backend once it is loaded.
 
-    A slot holds one sequence's keys and values; slots 0 to max_batch - 1 are for running sequences, the JOB_SLOTS
+    A slot holds one request's keys and values; slots 0 to max_batch - 1 are for running requests, the JOB_SLOTS
     after them for jobs. Token ids and positions are plain ints or i64 arrays; logits are f32 in CPU memory.
 
     Attributes

@@ -1,7 +1,7 @@
 """How many guessed tokens to check in a step: as many as are expected to pay, and none while guessing loses.
 
 A step of several rows costs more than a step of one, how much depends on machine, model and precision: so the cost is
-measured as the engine runs, and the share of right guesses is counted for each sequence. Guesses never change what
+measured as the engine runs, and the share of right guesses is counted for each request. Guesses never change what
 is generated: a token is taken from the model's own numbers, and a guess only says which numbers are ready early.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from engine.backends.base import MAX_ROWS
 from engine.decoding.lookup import LONGEST, Lookup
 
-# Share of right guesses presumed of a new sequence, by tokens matched, with the weight of two guesses: about what
-# summaries and answers show. Decay lets a sequence that starts to quote be believed, and one that stops be doubted.
+# Share of right guesses presumed of a new request, by tokens matched, with the weight of two guesses: about what
+# summaries and answers show. Decay lets a request that starts to quote be believed, and one that stops be doubted.
 PRESUMED = (0.25, 0.45, 0.65)
 WEIGHT = 2.0
 DECAY = 0.9
@@ -56,7 +56,7 @@ def _presumed(rows: int) -> float:
 
 
 class Guesser:
-    """One sequence's drafts, and the account of how they fared."""
+    """One request's drafts, and the account of how they fared."""
 
     def __init__(self) -> None:
         self.lookup = Lookup()
@@ -99,7 +99,7 @@ class Guesser:
         return sum(share**count for count in range(1, drafted + 1))
 
     def forget(self) -> None:
-        """The sequence has ended: let the index go, which is larger than the text by far."""
+        """The request has ended: let the index go, which is larger than the text by far."""
         self.lookup = Lookup()
 
     def note(self, drafted: int, right: int) -> None:
@@ -115,13 +115,13 @@ class Guesser:
 
 
 class Speculation:
-    """Shares the rows of a step between the drafts of its sequences. One an engine: costs are the engine's."""
+    """Shares the rows of a step between the drafts of its requests. One an engine: costs are the engine's."""
 
     def __init__(self) -> None:
         self.costs = StepCosts()
 
     def plan(self, texts: Sequence[tuple[Guesser, Sequence[int], int]]) -> list[list[int]]:
-        """A draft (perhaps empty) for each sequence of a step, given its guesser, ids and longest draft allowed."""
+        """A draft (perhaps empty) for each request of a step, given its guesser, ids and longest draft allowed."""
         rows, tokens = len(texts), float(len(texts))
         drafts: list[list[int]] = []
         for i, (guesser, ids, most) in enumerate(texts):

@@ -1,7 +1,7 @@
 """Work that is not generation: scoring, span search, features, log-probabilities.
 
 Each is a job for the scheduler: a generator that yields between its steps, so that streams go on beside it. One job
-runs at a time, in the slots after those of sequences.
+runs at a time, in the slots after those of requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from engine.backends.base import JOB_SLOTS, MAX_ROWS, Backend
 from engine.decoding import spans as span_search
 from engine.results import Scores, SpanSearch, Timing, log_softmax
-from engine.serving.prefill import PREFILL_CHUNK, Prefill, Text
+from engine.serving.prefill import PREFILL_CHUNK, Prefiller, Text
 from engine.serving.scheduler import Job
 
 Ids = Sequence[int]
@@ -23,7 +23,7 @@ Ids = Sequence[int]
 class Jobs:
     """Makes jobs that run on `backend`, in slot `slot` and the JOB_SLOTS - 1 after it."""
 
-    def __init__(self, backend: Backend, prefill: Prefill, slot: int) -> None:
+    def __init__(self, backend: Backend, prefill: Prefiller, slot: int) -> None:
         self._backend = backend
         self._prefill = prefill
         self._slot = slot

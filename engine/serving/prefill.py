@@ -40,7 +40,7 @@ class Text:
         return (prompt_tokens - self.reused) / self.prefill_s if self.prefill_s else 0.0
 
 
-class Prefill:
+class Prefiller:
     """Runs texts into slots of a backend. Call from the thread that runs the model.
 
     Attributes

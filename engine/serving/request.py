@@ -16,7 +16,7 @@ from engine.serving.prefill import Text
 from engine.text.tokenizer import Tokenizer
 
 
-class Sequence(Text):
+class Request(Text):
     """Filled by the scheduler's thread, read by the caller's through `events`.
 
     `events` carries `Token`s, then None at the end; or the exception that ended it.

@@ -18,16 +18,16 @@ from typing import Any, TypeVar
 from engine.backends.base import Backend
 from engine.decoding.speculation import Speculation
 from engine.errors import UserError
-from engine.serving.batch import Batch
-from engine.serving.prefill import PREFILL_CHUNK, Prefill
-from engine.serving.request import Sequence
+from engine.serving.batch import DecodeBatch
+from engine.serving.prefill import PREFILL_CHUNK, Prefiller
+from engine.serving.request import Request
 
 __all__ = ["PREFILL_CHUNK", "Closed", "Job", "Scheduler"]
 
 T = TypeVar("T")
 Job = Generator[None, None, T]
 
-# Tokens that running sequences may come to hold in all: memory of slots is taken as it is written, 46 KB a token for
+# Tokens that running requests may come to hold in all: memory of slots is taken as it is written, 46 KB a token for
 # SmolLM2-135M in fp32, so this is 750 MB. One that needs more runs alone.
 TOKENS_IN_FLIGHT = 16_384
 
@@ -48,8 +48,8 @@ class Scheduler:
     Parameters
     ----------
     backend : the model; called from the scheduler's thread only.
-    batch : sequences that may decode together.
-    cached : False runs every sequence's whole text for each token (the KV cache switched off).
+    batch : requests that may decode together.
+    cached : False runs every request's whole text for each token (the KV cache switched off).
     on_start : called first on the scheduler's thread; thread counts are set per thread.
     prefill : runs prompts, and knows what of them is known already; by default nothing is.
     speculation : whether to guess tokens; needs the cache.
@@ -61,18 +61,18 @@ class Scheduler:
         batch: int,
         cached: bool,
         on_start: Callable[[], None],
-        prefill: Prefill | None = None,
+        prefill: Prefiller | None = None,
         speculation: bool = False,
     ) -> None:
         self._steps = 0
         self._backend = backend
         self._cached = cached
         self._on_start = on_start
-        self._prefill = prefill or Prefill(backend, None)
-        self._decoding = Batch(backend, Speculation() if speculation else None)
+        self._prefill = prefill or Prefiller(backend, None)
+        self._decoding = DecodeBatch(backend, Speculation() if speculation else None)
         self._slots = list(range(batch - 1, -1, -1))
-        self._waiting: deque[deque[Sequence]] = deque()  # a queue a call: the calls take turns
-        self._running: list[Sequence] = []
+        self._waiting: deque[deque[Request]] = deque()  # a queue a call: the calls take turns
+        self._running: list[Request] = []
         self._jobs: deque[tuple[Job[Any], Future[Any]]] = deque()
         self._clock = 0  # turns given so far
         self._jobs_served = 0
@@ -86,19 +86,19 @@ class Scheduler:
         """Forward calls so far, a step of a job counted as one."""
         return self._steps + self._decoding.calls
 
-    def submit(self, *sequences: Sequence) -> None:
-        """Let the sequences of one call join as slots become free; several calls take turns.
+    def submit(self, *requests: Request) -> None:
+        """Let the requests of one call join as slots become free; several calls take turns.
 
         Within a call the longest go first, so that the last to run are short and slots do not stand empty behind one
-        long text; sequences of alike lengths run together, and those that begin alike reuse one prefill.
+        long text; requests of alike lengths run together, and those that begin alike reuse one prefill.
         """
-        ordered = deque(sorted(sequences, key=lambda s: (-(s.reach // BUCKET), s.ids))) if sequences else None
+        ordered = deque(sorted(requests, key=lambda r: (-(r.reach // BUCKET), r.ids))) if requests else None
         with self._wake:
             if self._closed:
                 raise Closed
             now = time.perf_counter()
-            for sequence in sequences:
-                sequence.accepted = now
+            for request in requests:
+                request.accepted = now
             if ordered:
                 self._waiting.append(ordered)
             self._wake.notify()
@@ -117,11 +117,11 @@ class Scheduler:
             future.cancel()  # an interrupted caller: the job is dropped before its next step
             raise
 
-    def cancel(self, *sequences: Sequence) -> None:
-        """Stop sequences before their next step."""
+    def cancel(self, *requests: Request) -> None:
+        """Stop requests before their next step."""
         with self._wake:
-            for sequence in sequences:
-                sequence.cancelled = True
+            for request in requests:
+                request.cancelled = True
             self._wake.notify()
 
     def close(self) -> None:
@@ -149,8 +149,8 @@ class Scheduler:
         finally:  # whatever ends this thread, nobody may wait for it for ever
             with self._wake:
                 self._closed = True
-            for sequence in itertools.chain(self._running, *self._waiting):
-                sequence.fail(Closed())
+            for request in itertools.chain(self._running, *self._waiting):
+                request.fail(Closed())
             for _, future in self._jobs:
                 _settle(future, None, Closed())
 
@@ -159,19 +159,19 @@ class Scheduler:
 
         Who does not fit is waited for and not passed by: a long text must not starve among short ones.
         """
-        in_flight = sum(sequence.reach for sequence in self._running)
+        in_flight = sum(request.reach for request in self._running)
         while self._waiting:
             call = self._waiting[0]
-            sequence = call[0]
-            if sequence.cancelled:
-                sequence.finish_reason = "cancelled"
-            elif not self._slots or (self._running and in_flight + sequence.reach > TOKENS_IN_FLIGHT):
+            request = call[0]
+            if request.cancelled:
+                request.finish_reason = "cancelled"
+            elif not self._slots or (self._running and in_flight + request.reach > TOKENS_IN_FLIGHT):
                 return
             else:
-                sequence.slot = self._slots.pop()
-                sequence.served = self._clock
-                in_flight += sequence.reach
-                self._running.append(sequence)
+                request.slot = self._slots.pop()
+                request.served = self._clock
+                in_flight += request.reach
+                self._running.append(request)
             call.popleft()
             if call:
                 self._waiting.rotate(-1)
@@ -180,8 +180,8 @@ class Scheduler:
 
     def _turn(self) -> None:
         """One chunk of a prompt, or one step of the oldest job: whoever has waited longest for a turn."""
-        texts = [s for s in self._running if not s.cancelled and (not self._cached or _unread(s))]
-        first = min(texts, key=lambda s: s.served, default=None)
+        texts = [r for r in self._running if not r.cancelled and (not self._cached or _unread(r))]
+        first = min(texts, key=lambda r: r.served, default=None)
         self._clock += 1
         if self._jobs and (first is None or self._jobs_served <= first.served):
             self._jobs_served = self._clock
@@ -190,41 +190,41 @@ class Scheduler:
             first.served = self._clock
             self._read(first)
 
-    def _read(self, sequence: Sequence) -> None:
+    def _read(self, request: Request) -> None:
         """Run a chunk of a prompt; without a cache, the whole text."""
         self._steps += 1
         try:
             if self._cached:
-                logits = self._prefill.chunk(sequence)
+                logits = self._prefill.chunk(request)
             else:
                 began = time.perf_counter()
-                logits = self._backend.extend(sequence.slot, 0, sequence.ids)
-                if not sequence.tokens:
-                    sequence.prefill_s = time.perf_counter() - began
+                logits = self._backend.extend(request.slot, 0, request.ids)
+                if not request.tokens:
+                    request.prefill_s = time.perf_counter() - began
             if logits is not None:
-                sequence.advance(logits)
+                request.advance(logits)
             if self._cached:
-                self._prefill.keep(sequence)  # after the caller has its token
+                self._prefill.keep(request)  # after the caller has its token
         except Exception as error:
-            sequence.fail(error)
+            request.fail(error)
 
     def _decode(self) -> None:
-        """One step for every sequence whose text is cached but for its last token."""
-        batch = [s for s in self._running if not _unread(s) and not s.cancelled and not s.finish_reason]
+        """One step for every request whose text is cached but for its last token."""
+        batch = [r for r in self._running if not _unread(r) and not r.cancelled and not r.finish_reason]
         if self._cached and batch:
             self._decoding.step(batch)
 
     def _finish(self) -> None:
         """Free the slots of those that ended or were cancelled; their text is kept for the next turn of a chat."""
-        for sequence in [s for s in self._running if s.finish_reason or s.cancelled]:
-            sequence.finish_reason = sequence.finish_reason or "cancelled"
-            self._running.remove(sequence)
-            self._slots.append(sequence.slot)
-            sequence.guesser.forget()
+        for request in [r for r in self._running if r.finish_reason or r.cancelled]:
+            request.finish_reason = request.finish_reason or "cancelled"
+            self._running.remove(request)
+            self._slots.append(request.slot)
+            request.guesser.forget()
             if self._cached:
-                if not sequence.failed:
-                    self._prefill.keep(sequence)
-                self._prefill.leave(sequence)
+                if not request.failed:
+                    self._prefill.keep(request)
+                self._prefill.leave(request)
 
     def _advance_job(self) -> None:
         """One step of the oldest job."""
@@ -244,9 +244,9 @@ class Scheduler:
             _settle(future, None, error)
 
 
-def _unread(sequence: Sequence) -> bool:
+def _unread(request: Request) -> bool:
     """Whether there is prompt to run: what is generated is cached by decoding."""
-    return not sequence.tokens
+    return not request.tokens
 
 
 def _settle(future: Future[T], value: T, error: Exception | None) -> None:

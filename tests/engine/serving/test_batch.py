@@ -12,9 +12,9 @@ import pytest
 from engine.backends.base import MAX_ROWS
 from engine.config import SamplingParams
 from engine.decoding.speculation import Guesser, Speculation, StepCosts
-from engine.serving.batch import Batch
-from engine.serving.prefill import Prefill
-from engine.serving.request import Sequence as Running
+from engine.serving.batch import DecodeBatch
+from engine.serving.prefill import Prefiller
+from engine.serving.request import Request
 from engine.text.tokenizer import Tokenizer
 from tests.engine.fake_backend import RememberingBackend
 
@@ -48,12 +48,12 @@ class Guessing(Speculation):
 def run(
     tokenizer: Tokenizer, backend: RememberingBackend, speculation: Speculation | None, prompts: list[list[int]],
     params: list[SamplingParams], window: int = 4096,
-) -> tuple[list[Running], Batch]:  # fmt: skip
+) -> tuple[list[Request], DecodeBatch]:  # fmt: skip
     """Each prompt to its end, all decoding together."""
-    batch, prefill = Batch(backend, speculation), Prefill(backend, None)
+    batch, prefill = DecodeBatch(backend, speculation), Prefiller(backend, None)
     running = []
     for slot, (prompt, wanted) in enumerate(zip(prompts, params, strict=True)):
-        one = Running(prompt, wanted, tokenizer, window)
+        one = Request(prompt, wanted, tokenizer, window)
         one.slot = slot
         logits = prefill.chunk(one)
         assert logits is not None
@@ -64,7 +64,7 @@ def run(
     return running, batch
 
 
-def told(done: Running) -> Any:
+def told(done: Request) -> Any:
     """All a caller sees but the clock."""
     assert done.tokens
     completion = done.completion()
@@ -230,7 +230,7 @@ def test_guesses_that_break_a_step_break_no_text(tokenizer: Tokenizer) -> None:
     assert told(found[0]) == told(plain[0])
 
 
-def test_more_sequences_than_rows_decode_in_several_calls_by_length(tokenizer: Tokenizer) -> None:
+def test_more_requests_than_rows_decode_in_several_calls_by_length(tokenizer: Tokenizer) -> None:
     params = SamplingParams(max_tokens=3, min_tokens=3)
     prompts = [[5 + i % 7] * (1 + 7 * i % 23) for i in range(MAX_ROWS + 5)]
     backend = RememberingBackend(VOCABULARY)

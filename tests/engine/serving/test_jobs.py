@@ -14,7 +14,7 @@ from engine.backends.base import JOB_SLOTS, MAX_ROWS
 from engine.cache.prefix import PrefixTree
 from engine.results import log_softmax
 from engine.serving.jobs import Job, Jobs
-from engine.serving.prefill import PREFILL_CHUNK, Prefill
+from engine.serving.prefill import PREFILL_CHUNK, Prefiller
 from tests.engine.fake_backend import FakeBackend, RememberingBackend
 
 PROMPT = [5, 6, 7, 5, 6, 9]
@@ -45,7 +45,7 @@ def total(backend: RememberingBackend, prompt: list[int], choice: list[int]) -> 
 def test_a_score_is_the_sum_over_the_choices_tokens(choices: list[list[int]], most: int, reuses: bool) -> None:
     backend = RememberingBackend(most=most)
     backend.reuses = reuses
-    scores, _ = steps(Jobs(backend, Prefill(backend, None), 3).score(PROMPT, choices))
+    scores, _ = steps(Jobs(backend, Prefiller(backend, None), 3).score(PROMPT, choices))
     assert scores.logprobs == pytest.approx([total(backend, PROMPT, choice) for choice in choices], abs=1e-4)
     assert scores.tokens == tuple(map(len, choices))
     assert scores.timing.prompt_tokens == len(PROMPT)
@@ -66,14 +66,14 @@ def test_a_score_is_the_sum_over_the_choices_tokens(choices: list[list[int]], mo
 )
 def test_choices_are_run_together_and_what_they_share_once(choices: list[list[int]], calls: int, rows: int) -> None:
     backend = RememberingBackend()
-    steps(Jobs(backend, Prefill(backend, None), 0).score(PROMPT, choices))
+    steps(Jobs(backend, Prefiller(backend, None), 0).score(PROMPT, choices))
     assert (len(backend.rows_run), sum(backend.rows_run)) == (calls, rows)
 
 
 def test_many_texts_with_one_template_run_the_template_once() -> None:
     backend = RememberingBackend()
     tree = PrefixTree(10**6)
-    prefill = Prefill(backend, tree)
+    prefill = Prefiller(backend, tree)
     jobs = Jobs(backend, prefill, 0)
     template = list(range(3, 31)) * 3
     for i in range(6):
@@ -87,7 +87,7 @@ def test_many_texts_with_one_template_run_the_template_once() -> None:
 
 def test_a_search_says_how_long_its_prompt_took() -> None:
     backend = RememberingBackend()
-    jobs = Jobs(backend, Prefill(backend, PrefixTree(10**6)), 0)
+    jobs = Jobs(backend, Prefiller(backend, PrefixTree(10**6)), 0)
     prompt = list(range(4, 30))
     for reused in (0, len(prompt) - 1):
         found, _ = steps(jobs.search(prompt, [5, 6, 7], {0}, 2, 4))
@@ -102,7 +102,7 @@ LENGTHS = (1, 2, PREFILL_CHUNK - 1, PREFILL_CHUNK, PREFILL_CHUNK + 1, PREFILL_CH
 @pytest.fixture
 def chunks() -> Iterator[tuple[Jobs, FakeBackend]]:
     backend = FakeBackend()
-    yield Jobs(backend, Prefill(backend, None), 2), backend
+    yield Jobs(backend, Prefiller(backend, None), 2), backend
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from engine.cache.prefix import PrefixTree
-from engine.serving.prefill import MIN_REUSE, PREFILL_CHUNK, Prefill, Text
+from engine.serving.prefill import MIN_REUSE, PREFILL_CHUNK, Prefiller, Text
 from tests.engine.fake_backend import RememberingBackend
 
 LONG = [3 + i % 29 for i in range(PREFILL_CHUNK + 100)]
 
 
-def read(prefill: Prefill, ids: list[int], slot: int, keep: bool = True) -> tuple[Text, np.ndarray]:
+def read(prefill: Prefiller, ids: list[int], slot: int, keep: bool = True) -> tuple[Text, np.ndarray]:
     text = Text(ids, slot)
     while (logits := prefill.chunk(text)) is None:
         prefill.keep(text)
@@ -28,7 +28,7 @@ def backend() -> RememberingBackend:
 
 
 def test_a_prompt_seen_before_runs_its_last_token_only(backend: RememberingBackend) -> None:
-    prefill = Prefill(backend, PrefixTree(10**6))
+    prefill = Prefiller(backend, PrefixTree(10**6))
     cold, expected = read(prefill, LONG, 0)
     assert (cold.reused, prefill.computed, prefill.reused) == (0, len(LONG), 0)
     assert backend.chunks == [(0, 0, PREFILL_CHUNK), (0, PREFILL_CHUNK, 100)]
@@ -43,7 +43,7 @@ def test_a_prompt_seen_before_runs_its_last_token_only(backend: RememberingBacke
 @pytest.mark.parametrize("shared", [0, MIN_REUSE - 1, MIN_REUSE, 300, PREFILL_CHUNK + 7])
 @pytest.mark.parametrize("own", [1, 40])
 def test_what_two_prompts_share_is_run_once(backend: RememberingBackend, shared: int, own: int) -> None:
-    prefill = Prefill(backend, PrefixTree(10**6))
+    prefill = Prefiller(backend, PrefixTree(10**6))
     read(prefill, LONG, 0)
     other = LONG[:shared] + [1] * own
     text, logits = read(prefill, other, 1)
@@ -54,7 +54,7 @@ def test_what_two_prompts_share_is_run_once(backend: RememberingBackend, shared:
 
 
 def test_what_another_runs_meanwhile_is_taken_over_between_chunks(backend: RememberingBackend) -> None:
-    prefill = Prefill(backend, PrefixTree(10**6))
+    prefill = Prefiller(backend, PrefixTree(10**6))
     same = LONG * 5
     first, second = Text([*same, 1], 0), Text([*same, 2], 1)
     while first.computed < len(first.ids) or second.computed < len(second.ids):
@@ -70,18 +70,18 @@ def test_what_another_runs_meanwhile_is_taken_over_between_chunks(backend: Remem
 
 
 def test_without_a_tree_or_with_a_short_text_nothing_is_kept(backend: RememberingBackend) -> None:
-    plain = Prefill(backend, None)
+    plain = Prefiller(backend, None)
     for slot in (0, 1):
         assert read(plain, LONG, slot)[0].reused == 0
     tree = PrefixTree(10**6)
-    prefill = Prefill(backend, tree)
+    prefill = Prefiller(backend, tree)
     read(prefill, LONG[: MIN_REUSE - 1], 0)
     assert tree.tokens == 0
 
 
 def test_what_a_running_text_stands_on_is_held_until_it_leaves(backend: RememberingBackend) -> None:
     tree = PrefixTree(60 * 8)
-    prefill = Prefill(backend, tree)
+    prefill = Prefiller(backend, tree)
     text, _ = read(prefill, LONG[:40], 0)
     for start in range(50, 58):
         other, _ = read(prefill, [start % 32] * 30, 1)
@@ -100,7 +100,7 @@ def test_memory_that_runs_out_costs_reuse_and_nothing_else(
         raise MemoryError("no more")
 
     monkeypatch.setattr(backend, "read", fail)
-    prefill = Prefill(backend, PrefixTree(10**6))
+    prefill = Prefiller(backend, PrefixTree(10**6))
     text, logits = read(prefill, LONG[:50], 0)
     np.testing.assert_array_equal(logits, backend.table(tuple(LONG[:50])))
     assert text.node is None

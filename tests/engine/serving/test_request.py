@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config import SamplingParams
-from engine.serving.request import Sequence
+from engine.serving.request import Request
 from engine.text.tokenizer import Tokenizer
 
 WINDOW = 64
@@ -22,9 +22,9 @@ def tokenizer(tiny_llama: Path) -> Tokenizer:
     return Tokenizer.from_folder(tiny_llama)
 
 
-def run(tokenizer: Tokenizer, tokens: list[int], prompt: list[int] | None = None, **params: Any) -> Sequence:
-    """A sequence whose model says `tokens`, one after another, until it ends."""
-    running = Sequence(prompt or [5], SamplingParams(**{"max_tokens": 60, **params}), tokenizer, WINDOW)
+def run(tokenizer: Tokenizer, tokens: list[int], prompt: list[int] | None = None, **params: Any) -> Request:
+    """A request whose model says `tokens`, one after another, until it ends."""
+    running = Request(prompt or [5], SamplingParams(**{"max_tokens": 60, **params}), tokenizer, WINDOW)
     for token in tokens:
         if running.finish_reason:
             break
@@ -75,7 +75,7 @@ def test_the_end_of_text_token_is_kept_but_not_shown(tokenizer: Tokenizer) -> No
 
 
 def test_the_repetition_penalty_covers_the_prompt_and_what_was_made(tokenizer: Tokenizer) -> None:
-    running = Sequence([70], SamplingParams(max_tokens=3, repetition_penalty=2.0), tokenizer, WINDOW)
+    running = Request([70], SamplingParams(max_tokens=3, repetition_penalty=2.0), tokenizer, WINDOW)
     for _ in range(3):
         logits = np.full(384, -1, np.float32)
         logits[[70, 71, 72, 73]] = [9, 8, 7, 6]

@@ -14,8 +14,8 @@ import pytest
 from engine.cache.prefix import PrefixTree
 from engine.config import SamplingParams
 from engine.results import Token
-from engine.serving.prefill import PREFILL_CHUNK, Prefill, Text
-from engine.serving.request import Sequence
+from engine.serving.prefill import PREFILL_CHUNK, Prefiller, Text
+from engine.serving.request import Request
 from engine.serving.scheduler import BUCKET, TOKENS_IN_FLIGHT, Closed, Scheduler
 from engine.text.tokenizer import Tokenizer
 from tests.engine.fake_backend import FakeBackend, RememberingBackend
@@ -35,7 +35,7 @@ def start() -> Iterator[Start]:
     def begin(
         backend: FakeBackend, batch: int = 4, cached: bool = True, tree: PrefixTree | None = None, guess: bool = False
     ) -> Scheduler:
-        started.append(Scheduler(backend, batch, cached, lambda: None, Prefill(backend, tree), guess))
+        started.append(Scheduler(backend, batch, cached, lambda: None, Prefiller(backend, tree), guess))
         return started[-1]
 
     yield begin
@@ -43,12 +43,12 @@ def start() -> Iterator[Start]:
         scheduler.close()
 
 
-def sequence(tokenizer: Tokenizer, prompt: list[int], most: int) -> Sequence:
-    return Sequence(prompt, SamplingParams(max_tokens=most, min_tokens=most), tokenizer, 4096)
+def request(tokenizer: Tokenizer, prompt: list[int], most: int) -> Request:
+    return Request(prompt, SamplingParams(max_tokens=most, min_tokens=most), tokenizer, 4096)
 
 
-def ids(done: Sequence) -> list[int]:
-    """Wait for a sequence's end and give its tokens; raises what ended it."""
+def ids(done: Request) -> list[int]:
+    """Wait for a request's end and give its tokens; raises what ended it."""
     found = []
     while (event := done.events.get(timeout=10)) is not None:
         if isinstance(event, BaseException):
@@ -70,7 +70,7 @@ def expected(last: int, most: int, vocabulary: int = 50) -> list[int]:
 def test_more_requests_than_slots_all_get_their_own_tokens(start: Start, tokenizer: Tokenizer, cached: bool) -> None:
     backend = FakeBackend()
     scheduler = start(backend, batch=3, cached=cached)
-    asked = [sequence(tokenizer, [5, 3 + i], 4 + i) for i in range(9)]
+    asked = [request(tokenizer, [5, 3 + i], 4 + i) for i in range(9)]
     for one in asked:
         scheduler.submit(one)
     for i, one in enumerate(asked):
@@ -83,7 +83,7 @@ def test_a_long_prompt_runs_in_chunks_and_others_move_between(start: Start, toke
     gate = threading.Event()
     backend = FakeBackend(gate=gate)
     scheduler = start(backend)
-    short, long = sequence(tokenizer, [4], 6), sequence(tokenizer, [6] * (3 * PREFILL_CHUNK + 10), 2)
+    short, long = request(tokenizer, [4], 6), request(tokenizer, [6] * (3 * PREFILL_CHUNK + 10), 2)
     scheduler.submit(short)
     scheduler.submit(long)
     gate.set()
@@ -95,14 +95,14 @@ def test_a_long_prompt_runs_in_chunks_and_others_move_between(start: Start, toke
     assert backend.batches[:2] == [1, 1]
 
 
-def test_a_cancelled_sequence_costs_at_most_one_more_step(start: Start, tokenizer: Tokenizer) -> None:
+def test_a_cancelled_request_costs_at_most_one_more_step(start: Start, tokenizer: Tokenizer) -> None:
     scheduler = start(FakeBackend())
-    one = sequence(tokenizer, [4], 4000)
+    one = request(tokenizer, [4], 4000)
     scheduler.submit(one)
     one.events.get(timeout=10)
     scheduler.cancel(one)
     before = scheduler.steps
-    other = sequence(tokenizer, [9], 2)  # its two steps can only run after the cancelled one has left
+    other = request(tokenizer, [9], 2)  # its two steps can only run after the cancelled one has left
     scheduler.submit(other)
     assert ids(other) == expected(9, 2)
     assert scheduler.steps - before <= 1 + 3
@@ -112,7 +112,7 @@ def test_cancelled_while_waiting_never_runs(start: Start, tokenizer: Tokenizer) 
     gate = threading.Event()
     backend = FakeBackend(gate=gate)
     scheduler = start(backend, batch=1)
-    first, second, third = (sequence(tokenizer, [4 + i], 3) for i in range(3))
+    first, second, third = (request(tokenizer, [4 + i], 3) for i in range(3))
     for one in (first, second, third):
         scheduler.submit(one)
     scheduler.cancel(second)
@@ -124,7 +124,7 @@ def test_cancelled_while_waiting_never_runs(start: Start, tokenizer: Tokenizer) 
 
 def test_a_failing_prompt_fails_alone(start: Start, tokenizer: Tokenizer) -> None:
     scheduler = start(FakeBackend(poison=49))
-    good, bad = sequence(tokenizer, [4], 5), sequence(tokenizer, [4, 49], 5)
+    good, bad = request(tokenizer, [4], 5), request(tokenizer, [4, 49], 5)
     scheduler.submit(bad)
     scheduler.submit(good)
     with pytest.raises(RuntimeError, match="poisoned"):
@@ -141,7 +141,7 @@ def test_not_a_number_fails_that_request_with_a_sentence(start: Start, tokenizer
             return logits
 
     scheduler = start(Broken())
-    good, bad = sequence(tokenizer, [4], 5), sequence(tokenizer, [30], 5)
+    good, bad = request(tokenizer, [4], 5), request(tokenizer, [30], 5)
     scheduler.submit(good)
     scheduler.submit(bad)
     with pytest.raises(ValueError, match="not finite"):
@@ -160,7 +160,7 @@ def test_jobs_and_streams_take_turns(start: Start, tokenizer: Tokenizer) -> None
             yield
         return "done"
 
-    one = sequence(tokenizer, [4], 400)
+    one = request(tokenizer, [4], 400)
     scheduler.submit(one)
     assert scheduler.run(job()) == "done"
     assert len(set(seen)) > 1  # decode steps ran between the job's
@@ -188,8 +188,8 @@ def test_prompts_and_jobs_take_turns_by_the_chunk(start: Start, tokenizer: Token
     gate = threading.Event()
     backend = FakeBackend(gate=gate)
     scheduler = start(backend)
-    stream = sequence(tokenizer, [4], 40)
-    first, second = (sequence(tokenizer, [token] * (6 * PREFILL_CHUNK), 2) for token in (5, 6))
+    stream = request(tokenizer, [4], 40)
+    first, second = (request(tokenizer, [token] * (6 * PREFILL_CHUNK), 2) for token in (5, 6))
     turns: list[int] = []
     decoded_at: list[int] = []
     decode = backend.decode
@@ -228,9 +228,9 @@ def test_calls_take_turns_so_that_one_of_many_prompts_starves_nobody(start: Star
     gate = threading.Event()
     backend = FakeBackend(gate=gate)
     scheduler = start(backend, batch=1)
-    scheduler.submit(sequence(tokenizer, [9], 1))  # holds the only slot until the gate opens
-    many = [sequence(tokenizer, [10 + i], 1) for i in range(20)]
-    few = [sequence(tokenizer, [40 + i], 1) for i in range(2)]
+    scheduler.submit(request(tokenizer, [9], 1))  # holds the only slot until the gate opens
+    many = [request(tokenizer, [10 + i], 1) for i in range(20)]
+    few = [request(tokenizer, [40 + i], 1) for i in range(2)]
     scheduler.submit(*many)
     scheduler.submit(*few)
     order: list[int] = []
@@ -256,7 +256,7 @@ def test_prompts_of_one_call_run_by_length_and_those_that_begin_alike_together(
     backend = RememberingBackend(vocabulary=384, gate=gate)
     scheduler = start(backend, batch=2)
     prompts = [[7] * 10, [5] * 3 * BUCKET, [8] * 9 + [1], [5] * (3 * BUCKET + 4), [7] * 11, [9] * BUCKET]
-    call = [sequence(tokenizer, prompt, 2) for prompt in prompts]
+    call = [request(tokenizer, prompt, 2) for prompt in prompts]
     scheduler.submit(*call)
     gate.set()
     for one in call:
@@ -273,8 +273,8 @@ def test_what_runs_together_is_bounded_in_tokens_and_a_long_one_is_not_passed_by
     scheduler = start(FakeBackend(gate=gate), batch=8)
     long = TOKENS_IN_FLIGHT // 3
 
-    def asked(token: int, most: int) -> Sequence:
-        return Sequence([token], SamplingParams(max_tokens=most, min_tokens=most), tokenizer, 10**6)
+    def asked(token: int, most: int) -> Request:
+        return Request([token], SamplingParams(max_tokens=most, min_tokens=most), tokenizer, 10**6)
 
     reaching = [asked(5, long), asked(6, long), asked(7, long), asked(8, 3), asked(9, 2 * TOKENS_IN_FLIGHT)]
     for one in reaching:
@@ -311,7 +311,7 @@ def test_reuse_and_guesses_change_no_token_however_many_ask_at_once(
     plain = start(RememberingBackend(384), batch=3)
     expected = []
     for i, prompt in enumerate(prompts):
-        plain.submit(one := Sequence(prompt, params(i), tokenizer, 4096))
+        plain.submit(one := Request(prompt, params(i), tokenizer, 4096))
         expected.append(ids(one))
     tree = PrefixTree(150 * 8)  # too small for all: some are thrown away
     backend = RememberingBackend(384)
@@ -320,7 +320,7 @@ def test_reuse_and_guesses_change_no_token_however_many_ask_at_once(
         found: dict[int, list[int]] = {}
 
         def ask(i: int, found: dict[int, list[int]] = found) -> None:
-            one = Sequence(prompts[i], params(i), tokenizer, 4096)
+            one = Request(prompts[i], params(i), tokenizer, 4096)
             scheduler.submit(one)
             found[i] = ids(one)
 
@@ -339,7 +339,7 @@ def test_a_text_that_has_ended_keeps_no_index(start: Start, tokenizer: Tokenizer
         return np.eye(384, dtype=np.float32)[15 - text[-1]]  # 7, 8, 7, 8, ...
 
     scheduler = start(RememberingBackend(384, table), guess=True)
-    scheduler.submit(one := sequence(tokenizer, [7, 8] * 30, 30))
+    scheduler.submit(one := request(tokenizer, [7, 8] * 30, 30))
     guesser = one.guesser
     ids(one)
     scheduler.run(settled())
@@ -350,10 +350,10 @@ def test_a_text_that_has_ended_keeps_no_index(start: Start, tokenizer: Tokenizer
 def test_the_next_turn_of_a_chat_reuses_prompt_and_answer(start: Start, tokenizer: Tokenizer) -> None:
     tree = PrefixTree(10**6)
     scheduler = start(RememberingBackend(384), tree=tree)
-    scheduler.submit(first := sequence(tokenizer, [7] * 30, 12))
+    scheduler.submit(first := request(tokenizer, [7] * 30, 12))
     answer = ids(first)
     turn = [*[7] * 30, *answer, 8, 9]
-    scheduler.submit(second := sequence(tokenizer, turn, 3))
+    scheduler.submit(second := request(tokenizer, turn, 3))
     ids(second)
     assert second.reused == 30 + 11  # all but the last token, which was never run
     timing = second.tokens[0].timing
@@ -371,7 +371,7 @@ def test_what_failed_or_broke_down_is_not_kept(start: Start, tokenizer: Tokenize
 
     tree = PrefixTree(10**6)
     scheduler = start(Broken(384), tree=tree)
-    scheduler.submit(bad := sequence(tokenizer, [7] * 30, 12))
+    scheduler.submit(bad := request(tokenizer, [7] * 30, 12))
     with pytest.raises(ValueError, match="not finite"):
         ids(bad)
     scheduler.run(settled())
@@ -409,7 +409,7 @@ def test_a_job_that_is_dropped_lets_go_of_what_it_held(start: Start) -> None:
 def test_closing_tells_everybody_who_waits(start: Start, tokenizer: Tokenizer) -> None:
     gate = threading.Event()
     scheduler = start(FakeBackend(gate=gate), batch=1)
-    running, waiting = sequence(tokenizer, [4], 4000), sequence(tokenizer, [5], 4)
+    running, waiting = request(tokenizer, [4], 4000), request(tokenizer, [5], 4)
     scheduler.submit(running)
     scheduler.submit(waiting)
     closer = threading.Thread(target=scheduler.close)
@@ -421,7 +421,7 @@ def test_closing_tells_everybody_who_waits(start: Start, tokenizer: Tokenizer) -
         with pytest.raises(Closed, match="load it again"):
             ids(one)
     with pytest.raises(Closed):
-        scheduler.submit(sequence(tokenizer, [4], 2))
+        scheduler.submit(request(tokenizer, [4], 2))
 
 
 def test_an_interrupted_callers_job_is_dropped_before_its_next_step(
@@ -465,26 +465,26 @@ def test_nobody_waits_for_a_thread_that_died(tokenizer: Tokenizer) -> None:
         raise OSError("no threads to be had")
 
     scheduler = Scheduler(FakeBackend(), 2, True, die)
-    one = sequence(tokenizer, [4], 2)
+    one = request(tokenizer, [4], 2)
     scheduler.submit(one)
     gate.set()
     with pytest.raises(Closed):
         ids(one)
     with pytest.raises(Closed):
-        scheduler.submit(sequence(tokenizer, [4], 2))
+        scheduler.submit(request(tokenizer, [4], 2))
     scheduler.close()
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_nothing_of_a_neighbour_reaches_a_sequence(start: Start, tokenizer: Tokenizer, cached: bool) -> None:
+def test_nothing_of_a_neighbour_reaches_a_request(start: Start, tokenizer: Tokenizer, cached: bool) -> None:
     """The fake's numbers depend on the whole text in the slot: a mixed-up slot or place would change the tokens."""
     scheduler = start(RememberingBackend(), batch=3, cached=cached)
     prompts = [[5 + i] * (1 + 3 * i) for i in range(8)]
     alone = []
     for prompt in prompts:
-        scheduler.submit(one := sequence(tokenizer, prompt, 12))
+        scheduler.submit(one := request(tokenizer, prompt, 12))
         alone.append(ids(one))
-    together = [sequence(tokenizer, prompt, 12) for prompt in prompts]
+    together = [request(tokenizer, prompt, 12) for prompt in prompts]
     for one in together:
         scheduler.submit(one)
     assert [ids(one) for one in together] == alone
