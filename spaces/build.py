@@ -1,7 +1,8 @@
 """`python -m spaces.build`: assembles the folder of a Hugging Face Space, and uploads it when asked.
 
-The folder holds what the app needs and nothing else: app.py, engine/ and pipelines/ at its top level, the Space's card
-and its requirements. There is no `spaces` package in it, because on a Space that name belongs to Hugging Face's own.
+The folder holds what the app needs and nothing else: app.py, brisk/, engine/ and pipelines/ at its top level, the
+Space's card and its requirements. There is no `spaces` package in it, because on a Space that name belongs to Hugging
+Face's own.
 Exit codes: 0 done, 2 a request that cannot be run.
 """
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "spaces" / "README.md"
 DEFAULT_OUTPUT = Path("build") / "space"
-PACKAGES = ("engine", "pipelines")
+PACKAGES = ("brisk", "engine", "pipelines")
 FILES = ("app.py", "LICENSE")
 # A Space installs these itself, Gradio in the version its card names.
 MANAGED = frozenset({"gradio", "gradio-client", "huggingface-hub", "spaces"})

@@ -18,7 +18,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-import app
+from brisk import app
 from engine.config import EngineConfig
 from engine.errors import BadModel, UserError
 from pipelines import TASKS
@@ -28,7 +28,7 @@ from pipelines.ui.work import check_wanted
 from tests.pipelines.paced_engine import PacedEngine, at_rest
 from tests.serving import free_port
 
-ROOT = Path(app.__file__).parent
+ROOT = Path(app.__file__).parent.parent
 QUEUE = 7
 CONTRACT = {
     "/classify": ["text", "labels", "multi_label", "calibrate", "head"],

@@ -17,7 +17,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN = {"app", "engine", "pipelines", "spaces", "tests"}
+OWN = {"app", "brisk", "engine", "pipelines", "spaces", "tests"}
+CODE = ("app.py", "brisk", "engine", "pipelines", "spaces")
 PACKAGE_OF = {"sklearn": "scikit-learn", "llvmlite": "numba"}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
@@ -67,14 +68,14 @@ def test_each_package_has_one_exact_version_for_each_python(name: str, python: s
 
 def test_everything_imported_is_pinned() -> None:
     pinned = {canonical(row.name) for row in requirements("requirements.txt")}
-    assert third_party("app.py", "engine", "pipelines", "spaces") - PEERS <= pinned
+    assert third_party(*CODE) - PEERS <= pinned
     assert not PEERS & pinned
     assert third_party("tests") <= pinned | {canonical(row.name) for row in requirements("requirements-dev.txt")}
 
 
 def test_everything_pinned_is_imported() -> None:
     tools = {"mypy", "ruff"}
-    code = third_party("app.py", "engine", "pipelines", "spaces")
+    code = third_party(*CODE)
     unseen = {"gradio-client", "pyarrow"}  # what callers of the endpoints use; what pandas reads Parquet with
     assert {canonical(row.name) for row in requirements("requirements.txt")} <= code | unseen
     assert {canonical(row.name) for row in requirements("requirements-dev.txt")} <= third_party("tests") | tools

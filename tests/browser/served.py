@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-import app
+from brisk import app
 from engine.config import EngineConfig
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.work import check_wanted

@@ -45,7 +45,7 @@ class FakeApi(HfApi):
 
 def test_the_folder_holds_the_app_and_nothing_else(space: Path) -> None:
     assert {path.name for path in space.iterdir()} == {
-        "app.py", "engine", "pipelines", "LICENSE", "README.md", "requirements.txt"
+        "app.py", "brisk", "engine", "pipelines", "LICENSE", "README.md", "requirements.txt"
     }  # fmt: skip
     files = [path.relative_to(space) for path in space.rglob("*") if path.is_file()]
     assert not [path for path in files if {"tests", "spaces", "__pycache__"} & set(path.parts)]
@@ -53,7 +53,7 @@ def test_the_folder_holds_the_app_and_nothing_else(space: Path) -> None:
     weights = [path for path in files if path.suffix == ".safetensors"]  # of trained heads alone, a few kilobytes each
     assert all(path.parts[:3] == ("pipelines", "classification", "trained") for path in weights)
     assert all((space / path).stat().st_size < 100_000 for path in weights)
-    ours = {path.relative_to(ROOT) for name in ("engine", "pipelines") for path in (ROOT / name).rglob("*.py")}
+    ours = {path.relative_to(ROOT) for name in ("brisk", "engine", "pipelines") for path in (ROOT / name).rglob("*.py")}
     assert ours <= set(files)
 
 

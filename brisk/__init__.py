@@ -1,0 +1,29 @@
+"""Brisk: language-model tasks, fast on the machine you have. This package is the door to `engine` and `pipelines`.
+
+    import brisk
+
+    engine = brisk.Engine(brisk.EngineConfig(precision="int8"))
+    engine.generate("The film was", brisk.SamplingParams(max_tokens=32))[0].text
+
+Importing it loads no torch: that comes with the first engine.
+"""
+
+from typing import TYPE_CHECKING
+
+from engine.config import EngineConfig, SamplingParams
+from engine.errors import BadModel, BadRequest, UserError
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+__version__ = "0.1.0"  # the one place that says it: the distribution's metadata are read from here
+__all__ = ["BadModel", "BadRequest", "Engine", "EngineConfig", "SamplingParams", "UserError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """`brisk.Engine` on first use. AttributeError for a name that is not one of the package's."""
+    if name == "Engine":
+        from engine.engine import Engine
+
+        return Engine
+    raise AttributeError(f"module 'brisk' has no attribute '{name}'")
