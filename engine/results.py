@@ -7,31 +7,47 @@ from typing import Literal
 
 import numpy as np
 
-FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
+FinishReason = Literal["stop", "length", "stop_string", "cancelled", "error"]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Where the time of one request went.
+    """Where the time of one request went: counts and seconds, from which the speeds follow.
 
-    `reused_tokens` of the prompt were copied from the prefix tree instead of run. `guessed_tokens` of the new ones
-    stood ready as right guesses when their step came (speculation), so they cost no step of their own.
-
-    `ttft_s` counts from the moment the request was accepted to its first token (seconds). Speeds are tokens a
-    second of this request alone; reused prompt tokens do not count, and `decode_tokens_per_s` is 0 until a second
-    token exists.
-    `finish_reason`: "stop" (end-of-text token), "length" (max_tokens or the window), "stop_string", "cancelled",
-    or None while it still runs.
+    Attributes
+    ----------
+    prompt_tokens : tokens of the prompt.
+    reused_tokens : those of them that were copied from the prefix tree instead of run.
+    new_tokens : tokens generated.
+    ttft_s : seconds from the moment the request was accepted to its first token.
+    prefill_s : seconds of running the prompt, without those of waiting for a turn.
+    decode_s : seconds from the first new token to the last.
+    finish_reason : "stop" (end-of-text token), "length" (max_tokens or the window), "stop_string", "cancelled",
+        "error"; None while the request still runs.
+    guessed_tokens : new tokens that stood ready as right guesses when their step came (speculation), so that they cost
+        no step of their own.
+    decoded_tokens : new tokens that `decode_s` counts: all but the first, which the prompt's last chunk gives.
     """
 
     prompt_tokens: int
     reused_tokens: int = 0
     new_tokens: int = 0
     ttft_s: float = 0.0
-    prefill_tokens_per_s: float = 0.0
-    decode_tokens_per_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
     finish_reason: FinishReason | None = None
     guessed_tokens: int = 0
+    decoded_tokens: int = 0
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """Prompt tokens run a second, the reused ones not counted; 0 where none was run."""
+        return (self.prompt_tokens - self.reused_tokens) / self.prefill_s if self.prefill_s > 0 else 0.0
+
+    @property
+    def decode_tokens_per_s(self) -> float:
+        """Tokens generated a second after the first; 0 until a second one exists."""
+        return self.decoded_tokens / self.decode_s if self.decode_s > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,9 @@ class RunInfo:
         return " · ".join([*parts, self.precision, self.device])
 
     def to_dict(self) -> dict[str, Any]:
+        speeds = {name: getattr(self.timing, name) for name in ("prefill_tokens_per_s", "decode_tokens_per_s")}
         return {
-            "timing": {**asdict(self.timing), "precision": self.precision, "device": self.device},
+            "timing": {**asdict(self.timing), **speeds, "precision": self.precision, "device": self.device},
             "model": self.model,
             "shortened": self.shortened.to_dict() if self.shortened else None,
             "notes": list(self.notes),
@@ -64,23 +65,20 @@ class RunInfo:
 
 
 def total_timing(timings: Sequence[Timing]) -> Timing:
-    """The work of several requests, one after another, as one: tokens add up, speeds are tokens over total time."""
+    """The work of several requests, one after another, as one: counts and seconds add up, the first token is the
+    first request's and the end the last one's."""
     if not timings:
         return Timing(prompt_tokens=0)
-
-    def speed(pairs: list[tuple[int, float]]) -> float:
-        seconds = sum(tokens / per_s for tokens, per_s in pairs if per_s > 0)
-        return sum(tokens for tokens, per_s in pairs if per_s > 0) / seconds if seconds else 0.0
-
     return Timing(
         prompt_tokens=sum(t.prompt_tokens for t in timings),
         reused_tokens=sum(t.reused_tokens for t in timings),
         new_tokens=sum(t.new_tokens for t in timings),
         ttft_s=timings[0].ttft_s,
-        prefill_tokens_per_s=speed([(t.prompt_tokens - t.reused_tokens, t.prefill_tokens_per_s) for t in timings]),
-        decode_tokens_per_s=speed([(t.new_tokens, t.decode_tokens_per_s) for t in timings]),
+        prefill_s=sum(t.prefill_s for t in timings),
+        decode_s=sum(t.decode_s for t in timings),
         finish_reason=timings[-1].finish_reason,
         guessed_tokens=sum(t.guessed_tokens for t in timings),
+        decoded_tokens=sum(t.decoded_tokens for t in timings),
     )
 
 

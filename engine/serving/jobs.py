@@ -79,7 +79,7 @@ class Jobs:
             prompt_tokens=len(ids),
             reused_tokens=text.reused,
             ttft_s=time.perf_counter() - began,
-            prefill_tokens_per_s=text.prefill_speed(len(ids)),
+            prefill_s=text.prefill_s,
         )
 
     def _continuations(

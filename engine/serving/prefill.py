@@ -35,10 +35,6 @@ class Text:
         self.prefill_s = 0.0
         self.node: Node | None = None  # of the prefix tree, held while the text runs
 
-    def prefill_speed(self, prompt_tokens: int) -> float:
-        """Prompt tokens run a second; those that were copied do not count."""
-        return (prompt_tokens - self.reused) / self.prefill_s if self.prefill_s else 0.0
-
 
 class Prefiller:
     """Runs texts into slots of a backend. Call from the thread that runs the model.

@@ -30,7 +30,7 @@ class Request(Text):
         self.guesser = Guesser()
         self.guessed = 0  # tokens that stood ready as right guesses
         self.events: queue.SimpleQueue[Token | BaseException | None] = queue.SimpleQueue()
-        self.cancelled = self.failed = False
+        self.cancelled = False
         self.tokens: list[Token] = []
         self._most = min(params.max_tokens, window - len(prompt))
         self._eos = tokenizer.eos_ids
@@ -88,21 +88,20 @@ class Request(Text):
 
     def fail(self, error: BaseException) -> None:
         """End with an exception, which the caller's thread raises."""
-        self.failed = True
-        self.finish_reason = "cancelled"
+        self.finish_reason = "error"
         self.events.put(error)
 
     def timing(self, made: int) -> Timing:
-        decode_s = self._last - self._first
         return Timing(
             prompt_tokens=self.prompt_tokens,
             reused_tokens=self.reused,
             new_tokens=made,
             ttft_s=self._first - self.accepted,
-            prefill_tokens_per_s=self.prefill_speed(self.prompt_tokens),
-            decode_tokens_per_s=(made - 1) / decode_s if made > 1 and decode_s > 0 else 0.0,
+            prefill_s=self.prefill_s,
+            decode_s=self._last - self._first,
             finish_reason=self.finish_reason,
             guessed_tokens=self.guessed,
+            decoded_tokens=made - 1,
         )
 
     def completion(self) -> Completion:

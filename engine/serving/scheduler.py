@@ -222,7 +222,7 @@ class Scheduler:
             self._slots.append(request.slot)
             request.guesser.forget()
             if self._cached:
-                if not request.failed:
+                if request.finish_reason != "error":
                     self._prefill.keep(request)
                 self._prefill.leave(request)
 

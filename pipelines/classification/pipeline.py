@@ -166,7 +166,7 @@ class ClassificationPipeline:
         shortened: Shortened | None,
     ) -> ClassificationResult:
         """Scores of labels that were learnt; others that were asked for are named in a note."""
-        timing = Timing(tokens, ttft_s=seconds, prefill_tokens_per_s=tokens / max(seconds, 1e-9))
+        timing = Timing(tokens, ttft_s=seconds, prefill_s=seconds)
         notes = []
         if tuple(asked) != DEFAULT_LABELS and set(asked) != set(scores):
             notes.append(f"{whose} knows only its own labels ({', '.join(scores)}): those asked for were not used.")

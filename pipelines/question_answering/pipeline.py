@@ -142,12 +142,8 @@ class QuestionAnsweringPipeline:
         spans, null_score = self.engine.answer(question, context, top_k=2 * top_k)
         tokens = len(self.engine.tokenizer.encode(question)) + len(self.engine.tokenizer.encode(context))
         found = [Answer(answer=context[start:end], score=score, start=start, end=end) for start, end, score in spans]
-        return found, null_score, _timing(tokens, time.perf_counter() - began)
-
-
-def _timing(prompt_tokens: int, seconds: float) -> Timing:
-    """Reading and search together count as prefill: no token is generated."""
-    return Timing(prompt_tokens, ttft_s=seconds, prefill_tokens_per_s=prompt_tokens / max(seconds, 1e-9))
+        seconds = time.perf_counter() - began  # reading and search together: no token is generated
+        return found, null_score, Timing(tokens, ttft_s=seconds, prefill_s=seconds)
 
 
 def _answer(context: str, span: Span, places: list[tuple[int, int]]) -> Answer:

@@ -135,7 +135,8 @@ class FakeEngine:
         self.read.append(ids)
         text = self.tokenizer.decode(ids)
         self.prompts.append(text)
-        return text, Timing(len(ids), reused, 0, (len(ids) - reused) / 100, 100.0)
+        seconds = (len(ids) - reused) / 100
+        return text, Timing(len(ids), reused, ttft_s=seconds, prefill_s=seconds)
 
     def stream(self, prompt: str | Sequence[int], params: SamplingParams = SamplingParams()) -> Iterator[Token]:  # noqa: B008
         text, timing = self._read(prompt, params.max_tokens)
@@ -145,11 +146,11 @@ class FakeEngine:
             written = written.split(stop)[0]
         ids = self.tokenizer.encode(written)[: params.max_tokens]
         cut = len(ids) == params.max_tokens
-        timing = replace(timing, decode_tokens_per_s=50.0)
         for i, id in enumerate(ids):
             self.steps += 1
             reason: FinishReason | None = None if i + 1 < len(ids) else "length" if cut else "stop"
-            yield Token(id, self.tokenizer.decode([id]), timing=replace(timing, new_tokens=i + 1, finish_reason=reason))
+            timing = replace(timing, new_tokens=i + 1, decoded_tokens=i, decode_s=i / 50, finish_reason=reason)
+            yield Token(id, self.tokenizer.decode([id]), timing=timing)
         if not ids:
             yield Token(1, "", timing=replace(timing, finish_reason="stop"))
 

@@ -1,10 +1,14 @@
 import json
 
+import pytest
+
 from engine.results import Timing
 from pipelines import TASKS, load
 from pipelines.results import AnswerResult, ClassificationResult, GenerationResult, RunInfo, Shortened, total_timing
 
-TIMING = Timing(412, 0, 64, 0.12, 390.0, 118.0, "stop")
+TIMING = Timing(
+    412, new_tokens=64, ttft_s=0.12, prefill_s=412 / 390, decoded_tokens=63, decode_s=63 / 118, finish_reason="stop"
+)
 
 
 def test_the_speed_line_reads_as_the_app_shows_it() -> None:
@@ -13,16 +17,29 @@ def test_the_speed_line_reads_as_the_app_shows_it() -> None:
 
 
 def test_the_speed_line_leaves_out_what_did_not_happen() -> None:
-    line = RunInfo(Timing(412, prefill_tokens_per_s=390.0), "m", "fp32", "cpu").line()
+    line = RunInfo(Timing(412, prefill_s=412 / 390), "m", "fp32", "cpu").line()
     assert line == "prompt 412 tokens at 390/s (0 reused) · fp32 · cpu"
 
 
 def test_times_of_several_requests_add_up_to_their_real_speed() -> None:
-    slow, fast = Timing(100, 0, 10, 1.0, 100.0, 10.0, "length"), Timing(100, 0, 10, 0.5, 200.0, 20.0, "stop")
-    both = total_timing([slow, fast])
-    assert (both.prompt_tokens, both.new_tokens, both.ttft_s, both.finish_reason) == (200, 20, 1.0, "stop")
-    assert both.prefill_tokens_per_s == 200 / (1.0 + 0.5)
-    assert both.decode_tokens_per_s == 20 / (1.0 + 0.5)
+    slow = Timing(100, 0, 10, 1.0, prefill_s=1.0, decode_s=0.9, finish_reason="length", decoded_tokens=9)
+    fast = Timing(120, 20, 10, 0.5, prefill_s=0.5, decode_s=0.6, finish_reason="stop", decoded_tokens=9)
+    only_read = Timing(30, prefill_s=0.5, finish_reason="stop")
+    both = total_timing([slow, fast, only_read])
+    assert (both.prompt_tokens, both.new_tokens, both.ttft_s, both.finish_reason) == (250, 20, 1.0, "stop")
+    assert both.prefill_tokens_per_s == (250 - 20) / (1.0 + 0.5 + 0.5)
+    assert both.decode_tokens_per_s == 18 / (0.9 + 0.6)  # the first token of each is its prefill's
+    assert total_timing([]) == Timing(0)
+
+
+def test_json_has_the_speeds_beside_counts_and_seconds() -> None:
+    timing = RunInfo(TIMING, "m", "int8", "cpu").to_dict()["timing"]
+    assert timing["prefill_tokens_per_s"] == pytest.approx(390) and timing["decode_tokens_per_s"] == pytest.approx(118)
+    counts = {"prompt_tokens", "reused_tokens", "new_tokens", "guessed_tokens", "decoded_tokens"}
+    assert timing.keys() == {
+        *counts, "ttft_s", "prefill_s", "decode_s", "prefill_tokens_per_s", "decode_tokens_per_s", "finish_reason",
+        "precision", "device",
+    }  # fmt: skip
 
 
 def test_shortened_says_by_how_much() -> None:

@@ -93,9 +93,8 @@ class Brisk:
         seconds, decoded, tokens = 0.0, 0, []
         for prompt in prompts:
             [done] = self.engine.generate([prompt], SamplingParams(max_tokens=new))
-            if done.timing.decode_tokens_per_s:
-                decoded += done.timing.new_tokens - 1
-                seconds += (done.timing.new_tokens - 1) / done.timing.decode_tokens_per_s
+            decoded += done.timing.decoded_tokens
+            seconds += done.timing.decode_s
             tokens.append(list(done.token_ids))
         return {"decode_s": seconds, "decoded": decoded, "tokens": tokens}
 

@@ -210,7 +210,7 @@ def test_what_fails_in_a_batch_is_found_by_trying_each_alone(
     for speculation in (None, Guessing(lambda ids, most: [7] * min(most, 2))):
         caplog.clear()
         found, batch = run(tokenizer, Picky(VOCABULARY), speculation, PROMPTS, [params] * 3)
-        assert [one.failed for one in found] == [False, True, False]
+        assert [one.finish_reason == "error" for one in found] == [False, True, False]
         assert [found[i].ids for i in (0, 2)] == [plain[i].ids for i in (0, 2)]
         assert found[1].ids == plain[1].ids[: len(found[1].ids)]
         assert caplog.text.count("each is tried alone") == 1  # and then the others go on together

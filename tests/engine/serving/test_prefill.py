@@ -105,10 +105,3 @@ def test_memory_that_runs_out_costs_reuse_and_nothing_else(
     np.testing.assert_array_equal(logits, backend.table(tuple(LONG[:50])))
     assert text.node is None
     assert "could not be kept" in caplog.text
-
-
-def test_speed_counts_what_was_run(backend: RememberingBackend) -> None:
-    text = Text([1] * 100, 0)
-    assert text.prefill_speed(100) == 0.0
-    text.reused, text.prefill_s = 60, 2.0
-    assert text.prefill_speed(100) == 20.0
