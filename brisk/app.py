@@ -51,7 +51,7 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
         sidebar.build(holder, config)
         gr.HTML(TITLE, elem_classes=["brisk-title"])
         with gr.Tabs(overflow_behavior="wrap"):
-            for task in TASKS:
+            for task in TASKS.values():
                 with gr.Tab(task.title, id=task.name, elem_id=f"{task.name}-tab"):
                     load(task.tab)(holder)
     page.queue(max_size=queue_size, api_open=True)

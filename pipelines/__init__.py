@@ -1,4 +1,9 @@
-"""The tasks. Nothing heavy is imported here: a task is named by import paths and loaded when it is asked for."""
+"""The tasks. Each is a folder that brings everything of its own, and one line in `FOLDERS`.
+
+A folder holds `__init__.py` with its `TASK`, `pipeline.py` (the class that does it), `results.py` (what that gives),
+`tab.py` (its screen and its HTTP endpoint), `command.py` (its command line) and `imdb.py` (its evaluation). Nothing
+heavy is imported here: what a task brings is named by import paths and loaded when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,50 +14,71 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """One task. `pipeline`, `tab` and `evaluation` are `module:attribute` paths for `load`.
+    """One task. `pipeline`, `tab`, `run` and `evaluation` are `module:attribute` paths for `load`.
 
     Attributes
     ----------
-    name : of the folder and of `--task`.
-    title : on the screen.
-    command : of `python -m pipelines`.
-    endpoint : of the HTTP interface.
+    name : name of the folder, and the value of `--task`.
+    title : title of the tab.
+    command : name of the command, as in `python -m pipelines classify`; the HTTP endpoint is `/command`.
     pipeline : the class, called with an `engine.engine.Engine`.
-    tab : a function that builds the Gradio tab.
+    tab : a function that builds the Gradio tab, called with an `EngineHolder`.
+    run : the function behind the command, decorated with `pipelines.cli.with_engine_options`.
     evaluation : the class that measures the task on IMDB (see `pipelines.evaluation.runner.Evaluation`).
     """
 
     name: str
     title: str
     command: str
-    endpoint: str
     pipeline: str
     tab: str
+    run: str
     evaluation: str
 
+    @classmethod
+    def in_folder(cls, folder: str, title: str, command: str, pipeline: str, evaluation: str) -> Task:
+        """The task of a package that is laid out as those here are.
 
-def _task(name: str, title: str, command: str, pipeline: str, evaluation: str) -> Task:
-    folder = f"pipelines.{name}"
-    return Task(
-        name,
-        title,
-        command,
-        f"/{command}",
-        f"{folder}.pipeline:{pipeline}",
-        f"{folder}.tab:build",
-        f"{folder}.imdb:{evaluation}",
-    )
+        Parameters
+        ----------
+        folder : import path of the package, which gives `__name__` here; its last part becomes the task's name.
+        title, command : as in the class.
+        pipeline : name of the class in its `pipeline.py`.
+        evaluation : name of the class in its `imdb.py`.
 
+        Returns
+        -------
+        A task whose tab is `tab.build` and whose command is the function of that name in `command.py`.
+        """
+        return cls(
+            name=folder.rpartition(".")[2],
+            title=title,
+            command=command,
+            pipeline=f"{folder}.pipeline:{pipeline}",
+            tab=f"{folder}.tab:build",
+            run=f"{folder}.command:{command}",
+            evaluation=f"{folder}.imdb:{evaluation}",
+        )
 
-TASKS: tuple[Task, ...] = (
-    _task("classification", "Classify", "classify", "ClassificationPipeline", "ClassificationEvaluation"),
-    _task("summarization", "Summarize", "summarize", "SummarizationPipeline", "SummarizationEvaluation"),
-    _task("question_answering", "Answer", "answer", "QuestionAnsweringPipeline", "QuestionAnsweringEvaluation"),
-    _task("generation", "Generate", "generate", "GenerationPipeline", "GenerationEvaluation"),
-)
+    @property
+    def endpoint(self) -> str:
+        """Path of the HTTP endpoint."""
+        return f"/{self.command}"
 
 
 def load(path: str) -> Any:
-    """The object a `module:attribute` path names, imported now."""
+    """The object that a `module:attribute` path names, imported now."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+# A task is one line here, in the order of the tabs.
+FOLDERS = (
+    "pipelines.classification",
+    "pipelines.summarization",
+    "pipelines.question_answering",
+    "pipelines.generation",
+)
+
+# Name -> task. `TASKS[task.name] = task` adds one of another package to the tabs, endpoints, commands and evaluations.
+TASKS: dict[str, Task] = {task.name: task for task in (load(f"{folder}:TASK") for folder in FOLDERS)}

@@ -1,9 +1,11 @@
-"""What the command lines share: the engine's options declared once, texts from argument, file or stdin, and errors."""
+"""What the command lines share: the engine's options and the usual ones of a task declared once, texts from argument,
+file or stdin, the print of a result, and errors."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import os
 import sys
@@ -16,10 +18,19 @@ import typer
 
 from engine.config import KV_PRECISIONS, PRECISIONS, PREFILLS, EngineConfig
 from engine.errors import UserError
+from pipelines import TASKS, load
+from pipelines.results import RunInfo
 from pipelines.text import MAX_CHARACTERS, check_text
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+
+# Parameters that tasks have in common.
+Text = Annotated[str | None, typer.Argument(help="The text; - or nothing reads stdin.", show_default=False)]
+File = Annotated[
+    Path | None, typer.Option("--file", "-f", help="Read the text from this UTF-8 file.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _DEFAULT = EngineConfig()
 # Name of the EngineConfig field -> how it is given. The help of every command shows this list.
@@ -61,6 +72,12 @@ def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
     return wrapper
+
+
+def add_task_commands(app: typer.Typer) -> None:
+    """Adds the command of every task in `pipelines.TASKS` to `app`, in their order, each under its own name."""
+    for task in TASKS.values():
+        app.command(task.command)(load(task.run))
 
 
 def load_engine(config: EngineConfig) -> Engine:
@@ -120,6 +137,25 @@ def read_text(argument: str | None, file: Path | None, name: str = "text") -> st
     except UnicodeDecodeError as error:
         raise UserError(f"{place} is not UTF-8 text (byte {error.start:,}): save it as UTF-8 and try again.") from error
     return check_text(text, name)
+
+
+def print_result(fields: dict[str, Any], plain: str, info: RunInfo, *, as_json: bool) -> None:
+    """Prints a result to stdout and how it came about to stderr.
+
+    Parameters
+    ----------
+    fields : the result's `to_dict()`, printed as one line of JSON where `as_json` is set.
+    plain : what is printed where it is not.
+    info : what was shortened, notes and speed, as for `tell`.
+    """
+    print(json.dumps(fields, ensure_ascii=False) if as_json else plain, flush=True)
+    tell(info)
+
+
+def tell(info: RunInfo) -> None:
+    """Says on stderr what was left out of a text, the notes, and the line of speed."""
+    for sentence in (*([info.shortened.sentence()] if info.shortened else []), *info.notes, info.line()):
+        say(sentence)
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,10 @@
-"""What the four pipelines give back: frozen data with JSON shapes a Hugging Face user knows."""
+"""What the results of all tasks share: how a request went, and what was left out of its text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 from engine.results import Timing
 
@@ -80,103 +80,3 @@ def total_timing(timings: Sequence[Timing]) -> Timing:
         guessed_tokens=sum(t.guessed_tokens for t in timings),
         decoded_tokens=sum(t.decoded_tokens for t in timings),
     )
-
-
-class LabelScore(TypedDict):
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class ClassificationResult:
-    """`scores`: one `{label, score}` a label, the highest first. They sum to 1 unless labels were judged one by one."""
-
-    scores: list[LabelScore]
-    info: RunInfo
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**self.scores[0], "scores": [dict(row) for row in self.scores], **self.info.to_dict()}
-
-
-@dataclass(frozen=True)
-class SummaryResult:
-    """`compression`: words of the text for each word of the summary; `chunks`: parts the text was read in; `draft`: the
-    model's own words, where the summary is sentences of the text in their place, else None."""
-
-    summary_text: str
-    compression: float
-    chunks: int
-    info: RunInfo
-    draft: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in ("summary_text", "compression", "chunks", "draft")}
-        return {**fields, **self.info.to_dict()}
-
-
-@dataclass(frozen=True)
-class SummaryUpdate:
-    """A summary on its way: `stage` says in words what is being done, `fraction` (0 to 1) how much is behind us."""
-
-    summary_text: str
-    stage: str
-    fraction: float
-    info: RunInfo | None = None
-    result: SummaryResult | None = None  # only on the last update
-
-
-class Answer(TypedDict):
-    answer: str
-    score: float
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class AnswerResult:
-    """`answers`: best first; `answer == context[start:end]`. An empty answer (start = end = 0) means: not in the text.
-
-    `no_answer`: probability (0 to 1) that the context holds no answer.
-    """
-
-    answers: list[Answer]
-    no_answer: float
-    info: RunInfo
-
-    def to_dict(self) -> dict[str, Any]:
-        best = {**self.answers[0]}
-        return {
-            **best,
-            "answers": [dict(row) for row in self.answers],
-            "no_answer": self.no_answer,
-            **self.info.to_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class GenerationResult:
-    """`seed` repeats the draw: the same prompt, parameters and seed give the same text."""
-
-    generated_text: str
-    prompt_tokens: int
-    new_tokens: int
-    seed: int
-    info: RunInfo
-
-    def to_dict(self) -> dict[str, Any]:
-        details = {
-            "finish_reason": self.info.timing.finish_reason,
-            "generated_tokens": self.new_tokens,
-            "prompt_tokens": self.prompt_tokens,
-            "seed": self.seed,
-        }
-        return {"generated_text": self.generated_text, "details": details, **self.info.to_dict()}
-
-
-@dataclass(frozen=True)
-class GenerationUpdate:
-    """The text so far; `seed` is known from the first update on."""
-
-    generated_text: str
-    info: RunInfo
-    seed: int = 0

@@ -66,7 +66,7 @@ def client(page: Any) -> Iterator[Client]:
 
 def test_the_endpoints_are_the_four_tasks_by_name(page: Any) -> None:
     info = page.get_api_info()
-    assert sorted(info["named_endpoints"]) == sorted(CONTRACT) == sorted(task.endpoint for task in TASKS)
+    assert sorted(info["named_endpoints"]) == sorted(CONTRACT) == sorted(task.endpoint for task in TASKS.values())
     assert not info["unnamed_endpoints"]
     for name, endpoint in info["named_endpoints"].items():
         assert [row["parameter_name"] for row in endpoint["parameters"]] == CONTRACT[name]

@@ -61,14 +61,14 @@ def test_links_and_pictures_lead_somewhere() -> None:
 
 
 def test_every_endpoint_has_both_snippets_and_a_row() -> None:
-    endpoints = {task.endpoint for task in TASKS}
+    endpoints = {task.endpoint for task in TASKS.values()}
     assert set(PYTHON) == set(CURL) == endpoints
     assert set(re.findall(r"^\| `(/\w+)` \|", README, re.MULTILINE)) == endpoints
 
 
 def test_the_commands_are_found() -> None:
     assert {"pipelines.evaluation", "spaces.build", "engine.measure.check"} <= set(COMMANDS)
-    assert {f"pipelines {task.command}" for task in TASKS} <= set(COMMANDS)
+    assert {f"pipelines {task.command}" for task in TASKS.values()} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

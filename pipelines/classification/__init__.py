@@ -1,1 +1,5 @@
-"""The classification task: `pipeline.py` does it, `imdb.py` measures it, `tab.py` shows it."""
+"""Classification: `pipeline.py` does it, `tab.py` shows it, `command.py` is its command, `imdb.py` measures it."""
+
+from pipelines import Task
+
+TASK = Task.in_folder(__name__, "Classify", "classify", "ClassificationPipeline", "ClassificationEvaluation")

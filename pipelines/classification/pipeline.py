@@ -15,8 +15,9 @@ from engine.errors import BadRequest
 from engine.results import Timing
 from pipelines.classification import templates
 from pipelines.classification.heads import Head, load_head
+from pipelines.classification.results import ClassificationResult, LabelScore
 from pipelines.prompt import text_prompt
-from pipelines.results import ClassificationResult, LabelScore, RunInfo, Shortened, total_timing
+from pipelines.results import RunInfo, Shortened, total_timing
 from pipelines.text import check_text, require_kind, room_for_text, run_info, shorten_text
 
 if TYPE_CHECKING:

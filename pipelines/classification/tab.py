@@ -9,7 +9,7 @@ import gradio as gr
 
 from engine.errors import BadRequest
 from pipelines.classification.heads import head_names
-from pipelines.results import ClassificationResult
+from pipelines.classification.results import ClassificationResult
 from pipelines.ui import screen
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import Buttons, Example

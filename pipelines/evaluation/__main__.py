@@ -36,7 +36,7 @@ app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 @with_engine_options
 def evaluate(
     config: EngineConfig,
-    task: Annotated[str, typer.Option(help=", ".join(t.name for t in TASKS) + ", or all for the price list")],
+    task: Annotated[str, typer.Option(help=", ".join(TASKS) + ", or all for the price list")],
     precision: Annotated[
         str, typer.Option(help=f"One or several with commas between: {', '.join(PRECISIONS)}.")
     ] = EngineConfig().precision,
@@ -70,7 +70,7 @@ def evaluate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, if any.")] = False,
     format: Annotated[str, typer.Option(help=f"What is printed: {', '.join(FORMATS)}.")] = "table",
 ) -> None:
-    known = [one.name for one in TASKS]
+    known = list(TASKS)
     if task not in (*known, "all"):
         raise UserError(f"The task '{task}' is unknown: choose one of {', '.join(known)}, or all.")
     if split not in ("train", "test"):
@@ -142,8 +142,7 @@ class Run:
 
     def go(self) -> Report:
         """Run what is not done yet; the report of all that is."""
-        [path] = [known.evaluation for known in TASKS if known.name == self.task]
-        evaluation = load(path)
+        evaluation = load(TASKS[self.task].evaluation)
         command = shlex.join(["python", "-m", "pipelines.evaluation", *sys.argv[1:]])
         reviews = (*self.sample.reviews, *evaluation.more(self.options))
         facts = environment(

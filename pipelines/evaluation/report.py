@@ -182,11 +182,10 @@ def build_report(folder: Path) -> Report:
     """The report of the run in `folder`; UserError if its files are missing, damaged or of an unknown task."""
     rows = read_rows(folder / ROWS_FILE)
     environment = read_run(folder)
-    paths = {known.name: known.evaluation for known in TASKS}
     task = environment["task"]
-    if task not in paths:
+    if task not in TASKS:
         raise UserError(f"{folder / ROWS_FILE} is of the task '{task}', which is unknown here.")
-    evaluation = load(paths[task])
+    evaluation = load(TASKS[task].evaluation)
     parts, good = [], {}
     for precision in environment["precisions"]:
         own = [row for row in rows if row.get("precision") == precision]

@@ -1,1 +1,5 @@
-"""The generation task: `pipeline.py` does it, `imdb.py` measures it, `tab.py` shows it."""
+"""Text generation: `pipeline.py` does it, `tab.py` shows it, `command.py` is its command, `imdb.py` measures it."""
+
+from pipelines import Task
+
+TASK = Task.in_folder(__name__, "Generate", "generate", "GenerationPipeline", "GenerationEvaluation")

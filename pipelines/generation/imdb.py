@@ -16,9 +16,9 @@ from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, mean, ratio, share
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
+from pipelines.generation.results import GenerationResult
 from pipelines.overlap import words
 from pipelines.prompt import is_chat
-from pipelines.results import GenerationResult
 
 if TYPE_CHECKING:
     from engine.engine import Engine

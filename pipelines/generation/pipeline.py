@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from engine.config import SamplingParams
 from engine.errors import BadRequest
 from engine.results import Timing
-from pipelines.results import GenerationResult, GenerationUpdate, Shortened
+from pipelines.generation.results import GenerationResult, GenerationUpdate
+from pipelines.results import Shortened
 from pipelines.text import check_text, require_kind, room_for_text, run_info, shorten_text, stopping
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from engine.config import SamplingParams
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS
-from pipelines.results import GenerationResult, GenerationUpdate
+from pipelines.generation.results import GenerationResult, GenerationUpdate
 from pipelines.ui import screen
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import Buttons, Example

@@ -1,1 +1,5 @@
-"""The question answering task: `pipeline.py` does it, `imdb.py` measures it, `tab.py` shows it."""
+"""Question answering: `pipeline.py` does it, `tab.py` shows it, `command.py` is its command, `imdb.py` measures it."""
+
+from pipelines import Task
+
+TASK = Task.in_folder(__name__, "Answer", "answer", "QuestionAnsweringPipeline", "QuestionAnsweringEvaluation")

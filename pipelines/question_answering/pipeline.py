@@ -11,7 +11,8 @@ from engine.errors import BadRequest
 from engine.results import Span, Timing
 from pipelines.prompt import text_prompt
 from pipelines.question_answering import prompts
-from pipelines.results import Answer, AnswerResult, total_timing
+from pipelines.question_answering.results import Answer, AnswerResult
+from pipelines.results import total_timing
 from pipelines.text import check_text, require_kind, room_for_text, run_info, token_windows
 
 if TYPE_CHECKING:

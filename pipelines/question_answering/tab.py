@@ -9,7 +9,7 @@ import gradio as gr
 
 from pipelines.question_answering.examples import EXPEDITION, FILM, RECIPE, TOWER
 from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
-from pipelines.results import Answer, AnswerResult
+from pipelines.question_answering.results import Answer, AnswerResult
 from pipelines.ui import screen
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import Buttons, Example

@@ -11,10 +11,11 @@ from engine.errors import BadRequest
 from engine.results import Timing
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.prompt import is_chat, text_prompt
-from pipelines.results import SummaryResult, SummaryUpdate, total_timing
+from pipelines.results import total_timing
 from pipelines.summarization import prompts, tidy
 from pipelines.summarization.check import Check
 from pipelines.summarization.prompts import LENGTHS, LengthName, Style
+from pipelines.summarization.results import SummaryResult, SummaryUpdate
 from pipelines.text import check_text, require_kind, room_for_text, run_info, split_text, stopping
 
 if TYPE_CHECKING:

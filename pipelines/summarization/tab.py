@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.results import SummaryUpdate
 from pipelines.summarization.examples import FILM, LETTER, MEETING, SCIENCE
+from pipelines.summarization.results import SummaryUpdate
 from pipelines.ui import screen
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import Buttons, Example

@@ -120,8 +120,7 @@ class EngineHolder:
             if self._engine is None:
                 raise BadRequest("No engine is loaded: load one in the sidebar.")
             if task not in self._pipelines:
-                [path] = [row.pipeline for row in TASKS if row.name == task]
-                self._pipelines[task] = load(path)(WatchedEngine(self._engine, self._check))
+                self._pipelines[task] = load(TASKS[task].pipeline)(WatchedEngine(self._engine, self._check))
             return self._pipelines[task]
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 import pipelines.__main__ as command
 from engine.config import EngineConfig
 from engine.errors import UserError
+from pipelines import TASKS, cli
 from pipelines.cli import read_text, run_app
 from tests.pipelines.fake_engine import FakeEngine
 
@@ -24,7 +25,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
         fake.configs.append(config)
         return fake
 
-    monkeypatch.setattr(command, "load_engine", load)
+    monkeypatch.setattr(cli, "load_engine", load)
     return fake
 
 
@@ -145,10 +146,10 @@ def test_ctrl_c_ends_with_130(engine: FakeEngine) -> None:
 
 def test_a_closed_pipe_is_no_traceback() -> None:
     program = (
-        "import sys; import pipelines.__main__ as c; from pipelines.cli import run_app;"
+        "import sys; import pipelines.__main__ as c; from pipelines import cli;"
         "from tests.pipelines.fake_engine import FakeEngine;"
-        "c.load_engine = lambda config: FakeEngine(reply=lambda prompt: 'word ' * 300);"
-        "sys.exit(run_app(c.app, ['generate', 'Hello', '--mode', 'continue', '--max-tokens', '300']))"
+        "cli.load_engine = lambda config: FakeEngine(reply=lambda prompt: 'word ' * 300);"
+        "sys.exit(cli.run_app(c.app, ['generate', 'Hello', '--mode', 'continue', '--max-tokens', '300']))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
@@ -161,5 +162,16 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 def test_help_names_the_commands(capsys: Out) -> None:
     assert run_app(command.app, ["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("classify", "summarize", "answer", "generate"))
+    assert all(task.command in shown for task in TASKS.values())
     assert run_app(command.app, ["fly"]) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["generate"]])
+def test_help_is_quick(arguments: list[str]) -> None:
+    program = (
+        "import sys; sys.argv = ['pipelines', *sys.argv[1:], '--help']; import pipelines.__main__ as c;"
+        "code = c.main(); heavy = {'torch', 'gradio', 'numba', 'scipy', 'transformers'} & set(sys.modules);"
+        "sys.exit(f'{heavy} imported' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "Usage" in done.stdout, done.stderr

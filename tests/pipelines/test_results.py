@@ -4,7 +4,10 @@ import pytest
 
 from engine.results import Timing
 from pipelines import TASKS, load
-from pipelines.results import AnswerResult, ClassificationResult, GenerationResult, RunInfo, Shortened, total_timing
+from pipelines.classification.results import ClassificationResult
+from pipelines.generation.results import GenerationResult
+from pipelines.question_answering.results import AnswerResult
+from pipelines.results import RunInfo, Shortened, total_timing
 
 TIMING = Timing(
     412, new_tokens=64, ttft_s=0.12, prefill_s=412 / 390, decoded_tokens=63, decode_s=63 / 118, finish_reason="stop"
@@ -64,7 +67,7 @@ def test_json_has_the_shapes_of_hugging_face_at_the_top() -> None:
 
 
 def test_every_task_names_a_pipeline_and_an_evaluation_that_exist() -> None:
-    assert [task.endpoint for task in TASKS] == ["/classify", "/summarize", "/answer", "/generate"]
-    for task in TASKS:
-        assert callable(load(task.pipeline))
+    assert [task.endpoint for task in TASKS.values()] == ["/classify", "/summarize", "/answer", "/generate"]
+    for task in TASKS.values():
+        assert all(callable(load(path)) for path in (task.pipeline, task.tab, task.run))
         assert {"run", "figures", "example", "prompt", "reading"} <= set(dir(load(task.evaluation)))

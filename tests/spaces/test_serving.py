@@ -35,7 +35,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def test_every_task_is_asked() -> None:
-    assert {task.endpoint for task in TASKS} == set(REQUESTS)
+    assert {task.endpoint for task in TASKS.values()} == set(REQUESTS)
 
 
 @pytest.mark.parametrize("endpoint", REQUESTS)

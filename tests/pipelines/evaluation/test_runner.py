@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.errors import BadRequest, UserError
+from pipelines import TASKS, Task
 from pipelines.evaluation.data import Review
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.picture import Probabilities
@@ -155,11 +156,8 @@ def test_what_is_not_this_run_is_not_gone_on_with(tmp_path: Path) -> None:
 
 @pytest.fixture
 def echo_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipelines
-    from pipelines.evaluation import report
-
-    task = pipelines.Task("echo", "Echo", "echo", "/echo", "", "", f"{__name__}:Echo")
-    monkeypatch.setattr(report, "TASKS", (task,))
+    task = Task("echo", "Echo", "echo", pipeline="", tab="", run="", evaluation=f"{__name__}:Echo")
+    monkeypatch.setitem(TASKS, task.name, task)
 
 
 @pytest.mark.usefixtures("echo_task")

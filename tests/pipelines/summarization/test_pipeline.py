@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BadRequest
-from pipelines.results import SummaryResult, SummaryUpdate
 from pipelines.summarization.pipeline import LOOPED, PARTS_REPLACED, REPLACED, SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, PROSE
+from pipelines.summarization.results import SummaryResult, SummaryUpdate
 from pipelines.text import sentence_spans
 from tests.pipelines.fake_engine import FakeEngine
 

@@ -16,7 +16,7 @@ from engine.errors import BadRequest, UserError
 from pipelines.classification import tab as classification
 from pipelines.generation import tab as generation
 from pipelines.question_answering import tab as question_answering
-from pipelines.results import Answer
+from pipelines.question_answering.results import Answer
 from pipelines.summarization import tab as summarization
 from pipelines.ui import screen, sidebar
 from pipelines.ui.holder import EngineHolder, Status

@@ -1,0 +1,24 @@
+"""What classification gives back, with the JSON shapes a Hugging Face user knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from pipelines.results import RunInfo
+
+
+class LabelScore(TypedDict):
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """`scores`: one `{label, score}` a label, the highest first. They sum to 1 unless labels were judged one by one."""
+
+    scores: list[LabelScore]
+    info: RunInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.scores[0], "scores": [dict(row) for row in self.scores], **self.info.to_dict()}

@@ -1,0 +1,36 @@
+"""What question answering gives back, with the JSON shapes a Hugging Face user knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from pipelines.results import RunInfo
+
+
+class Answer(TypedDict):
+    answer: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class AnswerResult:
+    """`answers`: best first; `answer == context[start:end]`. An empty answer (start = end = 0) means: not in the text.
+
+    `no_answer`: probability (0 to 1) that the context holds no answer.
+    """
+
+    answers: list[Answer]
+    no_answer: float
+    info: RunInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        best = {**self.answers[0]}
+        return {
+            **best,
+            "answers": [dict(row) for row in self.answers],
+            "no_answer": self.no_answer,
+            **self.info.to_dict(),
+        }

@@ -1,0 +1,34 @@
+"""`python -m pipelines summarize`: a summary of a text, how far it is on stderr."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from engine.config import EngineConfig
+from pipelines import cli
+
+
+@cli.with_engine_options
+def summarize(
+    config: EngineConfig,
+    text: cli.Text = None,
+    file: cli.File = None,
+    length: Annotated[str, typer.Option(help="short, medium, long.")] = "medium",
+    style: Annotated[str, typer.Option(help="prose, bullets.")] = "prose",
+    as_json: cli.Json = False,
+) -> None:
+    """Summarize a text of any length."""
+    from pipelines.summarization.pipeline import SummarizationPipeline
+
+    text = cli.read_text(text, file)
+    pipeline = SummarizationPipeline(cli.load_engine(config))
+    result, stage = None, ""
+    for update in pipeline.stream(text, length=length, style=style):  # type: ignore[arg-type]  # checked there
+        if update.stage != stage:
+            stage = update.stage
+            cli.say(f"{update.fraction:4.0%} {stage}")
+        result = update.result
+    assert result is not None, "the last update carries the result"
+    cli.print_result(result.to_dict(), result.summary_text, result.info, as_json=as_json)

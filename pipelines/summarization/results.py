@@ -1,0 +1,35 @@
+"""What summarization gives back, with the JSON shapes a Hugging Face user knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.results import RunInfo
+
+
+@dataclass(frozen=True)
+class SummaryResult:
+    """`compression`: words of the text for each word of the summary; `chunks`: parts the text was read in; `draft`: the
+    model's own words, where the summary is sentences of the text in their place, else None."""
+
+    summary_text: str
+    compression: float
+    chunks: int
+    info: RunInfo
+    draft: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in ("summary_text", "compression", "chunks", "draft")}
+        return {**fields, **self.info.to_dict()}
+
+
+@dataclass(frozen=True)
+class SummaryUpdate:
+    """A summary on its way: `stage` says in words what is being done, `fraction` (0 to 1) how much is behind us."""
+
+    summary_text: str
+    stage: str
+    fraction: float
+    info: RunInfo | None = None
+    result: SummaryResult | None = None  # only on the last update
