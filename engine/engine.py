@@ -21,7 +21,7 @@ from engine.backends.base import Backend, EncoderHeads
 from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Completion, EngineInfo, Scores, SpanSearch, Token, TokenLogprobs
+from engine.results import Completion, EngineInfo, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
 from engine.serving.jobs import Jobs
 from engine.serving.prefill import Prefiller
 from engine.serving.request import Request
@@ -215,8 +215,7 @@ class Engine:
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each of the model's own labels; for sequence-classification models."""
-        self._need("classification")
-        heads = cast(EncoderHeads, self._backend)
+        heads = self._heads("classification")
         return [self._run(partial(heads.classify, text)) for text in texts]
 
     def answer(
@@ -224,8 +223,7 @@ class Engine:
     ) -> tuple[list[tuple[int, int, float]], float]:
         """Spans (start character, end character, probability) of the context, best first, and the probability of no
         answer; for extractive question-answering models. Contexts over the window are read in overlapping parts."""
-        self._need("question-answering")
-        heads = cast(EncoderHeads, self._backend)
+        heads = self._heads("question-answering")
         return self._run(partial(heads.answer, question, context, top_k, max_answer_tokens))
 
     def max_prompt(self, max_tokens: int) -> int:
@@ -252,6 +250,11 @@ class Engine:
     def _need(self, *kinds: str) -> None:
         if self.info.kind not in kinds:
             raise BadRequest(f"{self.info.model} is a {self.info.kind} model: this call needs {' or '.join(kinds)}.")
+
+    def _heads(self, kind: ModelKind) -> EncoderHeads:
+        self._need(kind)
+        assert self._backend.heads is not None  # as every model of such a kind has
+        return self._backend.heads
 
     @staticmethod
     def _many(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

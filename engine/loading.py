@@ -6,11 +6,11 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from engine import memory
+from engine.backends.base import Backend
 from engine.config import EngineConfig, available_threads
 from engine.errors import BadModel, BadRequest
 from engine.model.families import Unfit, describe
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Loaded:
     """A backend, its tokenizer, and what to say about them."""
 
-    backend: Any  # a `Backend`
+    backend: Backend
     tokenizer: Tokenizer
     on_thread: Callable[[], None]  # to be called on the thread that will run the model
     describe: Callable[[float], EngineInfo]
@@ -82,10 +82,7 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
             notes = (*notes, f"Runs on the Transformers backend, without our kernels: {unfit}.")
             log.warning("%s: %s", files.name, notes[-1])
         on_progress(f"Loading {files.name} with Transformers", None)
-        backend: Any = TransformersBackend(files, config, device)
-        tokenizer = backend.tokenizer
-        family, kind = str(raw.get("model_type", "unknown")), backend.kind
-        layers, hidden, parameters, nbytes = backend.layers, backend.width, backend.parameters, backend.nbytes
+        backend: Backend = TransformersBackend(files, config, device)
     else:
         from engine.backends.native import NativeBackend
 
@@ -94,28 +91,24 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
             arch, files, config, device, threads,
             lambda share: on_progress(f"Loading {files.name} in {config.precision}", share),
         )  # fmt: skip
-        tokenizer = Tokenizer.from_folder(files.folder)
-        family, kind = arch.name, "causal"
-        layers, hidden, nbytes = arch.layers, arch.hidden, backend.params.nbytes()
-        parameters = backend.params.count()
-
+    tokenizer = Tokenizer.from_folder(files.folder)
     memory.give_back()
 
     def info(load_s: float) -> EngineInfo:
         return EngineInfo(
             model=files.name,
             source=files.source,
-            family=family,
-            backend="native" if not unfit and config.backend != "transformers" else "transformers",
-            kind=kind,
+            family=str(raw.get("model_type", "unknown")),
+            backend=backend.name,
+            kind=backend.kind,
             precision=config.precision,
             device=str(device),
             threads=threads,
             max_context=backend.max_context,
-            layers=layers,
-            hidden=hidden,
-            parameters=parameters,
-            weight_bytes=nbytes,
+            layers=backend.layers,
+            hidden=backend.width,
+            parameters=backend.parameters,
+            weight_bytes=backend.nbytes,
             load_s=load_s,
             kv_precision=backend.kv_precision,
             prefill=backend.prefill,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 FinishReason = Literal["stop", "length", "stop_string", "cancelled", "error"]
+ModelKind = Literal["causal", "seq2seq", "classification", "question-answering"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class EngineInfo:
     source: str
     family: str
     backend: str
-    kind: Literal["causal", "seq2seq", "classification", "question-answering"]
+    kind: ModelKind
     precision: str
     device: str
     threads: int

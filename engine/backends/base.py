@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from engine.cache.run import KVRun
+from engine.results import ModelKind
 
 # Slots beside those of running requests: one for the prompt of a scoring or search job, the rest for its branches.
 JOB_SLOTS = 5
@@ -16,34 +17,105 @@ JOB_SLOTS = 5
 MAX_ROWS = 16
 
 
+class EncoderHeads(Protocol):
+    """The head of an encoder: labels of a text, or answers out of a context. `Backend.kind` says which one works."""
+
+    def classify(self, text: str) -> dict[str, float]:
+        """Probability of each of the model's own labels. Raises BadRequest where the text is longer than the window."""
+        ...
+
+    def answer(
+        self, question: str, context: str, top_k: int, max_answer_tokens: int
+    ) -> tuple[list[tuple[int, int, float]], float]:
+        """Likeliest answers in a context, which may be longer than the window.
+
+        Parameters
+        ----------
+        question : what is asked; it must fit the window beside some of the context.
+        context : the text that the answers stand in.
+        top_k : most answers to give.
+        max_answer_tokens : longest answer.
+
+        Returns
+        -------
+        spans : (first character, character after the last, probability) of each answer, best first.
+        none : probability 0 to 1 that the context does not answer.
+        """
+        ...
+
+
 class Backend(Protocol):
-    """Only the scheduler's own thread calls a backend once it is loaded.
+    """A loaded model. Only the scheduler's own thread calls it once it is loaded.
+
+    Backends name this class as their base: mypy then refuses to construct one that lacks an attribute or a method.
 
     A slot holds one request's keys and values; slots 0 to max_batch - 1 are for running requests, the JOB_SLOTS
     after them for jobs. Token ids and positions are plain ints or i64 arrays; logits are f32 in CPU memory.
 
     Attributes
     ----------
-    max_context, vocabulary : tokens in the window, and in the vocabulary.
+    name : "native" or "transformers".
+    kind : what the model is made for; "causal" and "seq2seq" run through slots, the others through `heads`.
+    heads : the head of an encoder; None for models that generate.
+    layers, width, vocabulary : layers, numbers of the residual stream (D), tokens of the vocabulary (V).
+    max_context : tokens in the window.
+    parameters : numbers the model is made of.
+    nbytes : bytes its weights take as they are stored.
+    kv_precision, prefill : what keys and values are stored in, and what prompts are computed in, as `EngineInfo` has
+        them. The latter is final after `warm`.
+    notes : sentences on anything that is not as one might expect; `warm` may add some.
     reuses : whether `read` and `write` work, and cheaply: prompts that begin alike can then share their prefill.
     """
 
-    max_context: int
+    name: str
+    kind: ModelKind
+    heads: EncoderHeads | None
+    layers: int
+    width: int
     vocabulary: int
+    max_context: int
+    parameters: int
+    nbytes: int
+    kv_precision: str
+    prefill: str
+    notes: list[str]
     reuses: bool
 
-    def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
-        """Run `tokens` at positions start, start + 1, ... of a slot; logits [V] after the last where asked for.
+    def warm(self) -> None:
+        """Do once, at load, what would make the first request slow."""
+        ...
 
-        `start` may lie before what the slot holds: what follows is forgotten.
+    def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
+        """Run tokens of a text into a slot, at positions start, start + 1, ...
+
+        Parameters
+        ----------
+        slot : where the text's keys and values are.
+        start : position of the first token; it may lie before what the slot holds: what follows is forgotten.
+        tokens : one or more ids.
+        logits : whether those after the last token are computed.
+
+        Returns
+        -------
+        f32 [V], valid until the next call; None where `logits` is False.
         """
         ...
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        """Run B tokens (i64 [B], at most MAX_ROWS); logits [B, V], valid until the next call.
+        """Run one or a few tokens of several slots.
 
         A slot may have up to `rows(positions[first])` of them, one after another with positions ascending by one:
         each sees those before it, as if they had been decoded in turn.
+
+        Parameters
+        ----------
+        tokens : ids i64 [B], B at most MAX_ROWS.
+        positions : of each in its text, i64 [B].
+        slots : where its text is, i64 [B].
+
+        Returns
+        -------
+        Logits f32 [B, V], valid until the next call.
         """
         ...
 
@@ -53,39 +125,63 @@ class Backend(Protocol):
         ...
 
     def fork(self, source: int, target: int, tokens: int) -> None:
-        """Let slot `target` begin with the first `tokens` positions of slot `source`."""
-        ...
+        """Let a slot begin as another does.
 
-    def read(self, slot: int, start: int, end: int) -> KVRun:
-        """A copy of the keys and values at positions start to end (exclusive) of a slot, as they are stored."""
-        ...
-
-    def write(self, slot: int, start: int, run: KVRun) -> None:
-        """Let positions start, start + 1, ... of a slot hold `run`: the opposite of `read`."""
-        ...
-
-    def token_logprobs(self, slot: int, start: int, tokens: Sequence[int]) -> np.ndarray:
-        """Run all but the last of `tokens` at positions start, ... of a slot; log-probability f32 [T - 1] of each
-        token but the first after all those before it."""
-        ...
-
-    def hidden(self, slot: int, start: int, tokens: Sequence[int], layer: int) -> np.ndarray:
-        """Run `tokens` at positions start, ... of a slot through `layer` layers: the residual stream f32 [T, D].
-
-        After all of them (or -1) it has gone through the last norm.
+        Parameters
+        ----------
+        source, target : the slot that is copied from, and the one that is written.
+        tokens : positions that are copied, from 0 on.
         """
         ...
 
-    def warm(self) -> None:
-        """Do once, at load, what would make the first request slow."""
+    def read(self, slot: int, start: int, end: int) -> KVRun:
+        """A copy of a slot's keys and values, as they are stored.
+
+        Parameters
+        ----------
+        slot : where they are.
+        start, end : the first position, and the one after the last.
+        """
         ...
 
+    def write(self, slot: int, start: int, run: KVRun) -> None:
+        """Let positions of a slot hold what `read` gave.
 
-class EncoderHeads(Protocol):
-    """What a backend offers besides where its model has such a head: see `Engine.classify` and `Engine.answer`."""
+        Parameters
+        ----------
+        slot : where it goes.
+        start : position of the run's first token.
+        run : keys and values of one or more positions.
+        """
+        ...
 
-    def classify(self, text: str) -> dict[str, float]: ...
+    def token_logprobs(self, slot: int, start: int, tokens: Sequence[int]) -> np.ndarray:
+        """Log-probability of each token of a text but the first after all those before it.
 
-    def answer(
-        self, question: str, context: str, top_k: int, max_answer_tokens: int
-    ) -> tuple[list[tuple[int, int, float]], float]: ...
+        Parameters
+        ----------
+        slot : where the text's keys and values are; all of `tokens` but the last are run into it.
+        start : position of the first token.
+        tokens : two or more ids (T).
+
+        Returns
+        -------
+        f32 [T - 1], natural logarithms.
+        """
+        ...
+
+    def hidden(self, slot: int, start: int, tokens: Sequence[int], layer: int) -> np.ndarray:
+        """Run tokens through a number of layers.
+
+        Parameters
+        ----------
+        slot : where the text's keys and values are.
+        start : position of the first token.
+        tokens : one or more ids (T).
+        layer : 0 (the embedding) to `layers`, or -1 for all of them.
+
+        Returns
+        -------
+        The residual stream f32 [T, D]; after all layers it has gone through the last norm.
+        """
+        ...

@@ -7,31 +7,40 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.backends.base import EncoderHeads
 from engine.errors import BadRequest
 
 # Tokens that neighbouring windows of a long context share, so that an answer on a border is whole in one of them.
 STRIDE = 128
 
 
-def window(config: Any, words: Any) -> int:
+def window(config: Any, tokenizer: Any) -> int:
     """The longest text in tokens: the smaller of the position table and what the tokenizer declares."""
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 4096
     # RoBERTa's table begins after its padding index: two rows are never used.
     if str(getattr(config, "model_type", "")) in ("roberta", "xlm-roberta", "camembert"):
         positions -= 2
-    return int(min(positions, words.model_max_length))
+    return int(min(positions, tokenizer.model_max_length))
 
 
-class Classifier:
-    """A sequence-classification model: one text to the probability of each of its own labels."""
+class Encoder(EncoderHeads):
+    """A sequence-classification model, or an extractive question-answering model (Devlin et al. 2019): start and end
+    logits over a context.
 
-    def __init__(self, model: Any, words: Any, limit: int, device: torch.device) -> None:
-        self._model, self._words, self._limit, self._device = model, words, limit, device
+    Parameters
+    ----------
+    model, tokenizer : of Transformers, the model on `device` and in evaluation mode.
+    limit : the window in tokens.
+    device : where the model is.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, limit: int, device: torch.device) -> None:
+        self._model, self._tokenizer, self._limit, self._device = model, tokenizer, limit, device
 
     @torch.inference_mode()
-    def __call__(self, text: str) -> dict[str, float]:
+    def classify(self, text: str) -> dict[str, float]:
         """Softmax over labels, or a sigmoid each where the model is multi-label. Raises BadRequest when over-long."""
-        inputs = self._words(text, return_tensors="pt", verbose=False)
+        inputs = self._tokenizer(text, return_tensors="pt", verbose=False)
         count = inputs["input_ids"].shape[1]
         if count > self._limit:
             raise BadRequest(f"The text has {count} tokens, but the window is {self._limit}: shorten the text.")
@@ -41,20 +50,13 @@ class Classifier:
         shares = logits.sigmoid() if many else logits.softmax(-1)
         return {str(config.id2label[i]): float(share) for i, share in enumerate(shares)}
 
-
-class Answerer:
-    """An extractive question-answering model (the head of Devlin et al. 2019): start and end logits over a context."""
-
-    def __init__(self, model: Any, words: Any, limit: int, device: torch.device) -> None:
-        self._model, self._words, self._limit, self._device = model, words, limit, device
-
-    def __call__(
+    def answer(
         self, question: str, context: str, top_k: int, max_answer_tokens: int
     ) -> tuple[list[tuple[int, int, float]], float]:
-        """Spans (start character, end character, probability), best first, and the probability of no answer: the
-        smallest over the windows a long context is read in, since one window with the answer is enough."""
+        """The probability of no answer is the smallest over the windows a long context is read in, since one window
+        with the answer is enough."""
         stride = min(STRIDE, self._limit // 4)
-        parts = self._words(
+        parts = self._tokenizer(
             question,
             context,
             truncation="only_second",

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from engine.backends.base import JOB_SLOTS, MAX_ROWS
+from engine.backends.base import JOB_SLOTS, MAX_ROWS, Backend
+from engine.backends.dtypes import compute_dtype, precision_name
 from engine.cache.run import KVRun
 from engine.cache.static import StaticCache, storage
 from engine.config import EngineConfig
@@ -36,23 +37,23 @@ CHUNK = 256
 SHORT = 8
 
 
-def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """fp32 on a CPU, whose 16-bit arithmetic is slower; 16 bit on an accelerator unless fp32 was asked for."""
-    if device.type == "cpu" or precision == "fp32":
-        return torch.float32
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float16
+class NativeBackend(Backend):
+    """A model of one of our families on one device.
 
+    Parameters
+    ----------
+    arch, files : the model: its sizes, and where its weights are.
+    config : of it precision, kv_precision, prefill, kernels, max_context and max_batch are used.
+    device : where weights are and prompts are computed.
+    threads : CPU threads of the compiled kernels.
+    on_layer : hears the share of the weights that is loaded, 0 to 1.
 
-def words(dtype: torch.dtype) -> str:
-    """A dtype as it is called here."""
-    return "fp32" if dtype == torch.float32 else "half"
+    Raises BadRequest where max_context is longer than the model's window, and as `prepare` does.
+    """
 
-
-class NativeBackend:
-    """A model of one of our families on one device. See `Backend` for what the methods promise."""
-
+    name = "native"
+    kind = "causal"
+    heads = None
     reuses = True
 
     def __init__(
@@ -67,7 +68,7 @@ class NativeBackend:
         if config.max_context > arch.context:
             raise BadRequest(f"max_context is {config.max_context}: this model's window is {arch.context} tokens.")
         self.arch = arch
-        self.vocabulary = arch.vocabulary
+        self.layers, self.width, self.vocabulary = arch.layers, arch.hidden, arch.vocabulary
         self.max_context = config.max_context or min(arch.context, 4096)
         self.notes: list[str] = list(arch.notes)
         dtype = compute_dtype(device, config.precision)
@@ -75,6 +76,7 @@ class NativeBackend:
             arch, files, config.precision,
             context=self.max_context, device=device, compute_dtype=dtype, on_layer=on_layer,
         )  # fmt: skip
+        self.parameters, self.nbytes = self.params.count(), self.params.nbytes()
         slots = config.max_batch + JOB_SLOTS
         self.cache = StaticCache(
             arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device,
@@ -85,16 +87,8 @@ class NativeBackend:
         self._threads = threads
         self._compiled: CompiledModel | None = None
         self._integer_prefill = False
-        self._bits = 0  # that its activations are rounded to
-        self._prefill, self._precision, self._name = config.prefill, config.precision, files.name
-
-    @property
-    def kv_precision(self) -> str:
-        return self.cache.precision
-
-    @property
-    def prefill(self) -> str:
-        return f"int{self._bits}" if self._integer_prefill else words(self.cache.dtype)
+        self.kv_precision, self.prefill = self.cache.precision, precision_name(dtype)
+        self._prefill, self._model = config.prefill, f"{files.name} {config.precision}"
 
     def warm(self) -> None:
         """Load or compile the operators; where they cannot run, everything stays in torch and `notes` says why."""
@@ -115,11 +109,11 @@ class NativeBackend:
         from engine.kernels.native import CompiledModel
         from engine.kernels.quads import BYTES
 
-        # Where bytes are not multiplied, 8 bits are no faster than 16.
-        self._bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and BYTES > 0) else 16
+        # Where bytes are not multiplied, rounding activations to 8 bits is no faster than to 16.
+        bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and BYTES > 0) else 16
         try:
             self._compiled = CompiledModel(
-                self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, self._bits
+                self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits
             )  # fmt: skip
             zero = np.zeros(1, np.int64)
             spare = self.cache.keys.shape[1] - 1
@@ -129,9 +123,11 @@ class NativeBackend:
                 self._integer_prefill = choose_prefill(
                     self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
                     lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),
-                    f"{self._name} {self._precision}, {self._threads} threads, activations of {self._bits} bits",
+                    f"{self._model}, {self._threads} threads, activations of {bits} bits",
                     str(self.arch), self.max_context,
                 )  # fmt: skip
+                if self._integer_prefill:
+                    self.prefill = f"int{bits}"
         except NumbaError as error:
             raise RuntimeError(str(error)) from error
 

@@ -30,15 +30,14 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 from transformers.utils.logging import disable_progress_bar
 
-from engine.backends.base import JOB_SLOTS
-from engine.backends.encoders import Answerer, Classifier, window
-from engine.backends.native import compute_dtype, words
+from engine.backends.base import JOB_SLOTS, Backend
+from engine.backends.dtypes import compute_dtype, precision_name
+from engine.backends.encoders import Encoder, window
 from engine.cache.run import KVRun
 from engine.config import EngineConfig
 from engine.errors import BadModel, BadRequest
 from engine.model.quantize import GROUP, quantize_groups, quantize_rows, widen_groups
-from engine.results import log_softmax
-from engine.text.tokenizer import Tokenizer
+from engine.results import ModelKind, log_softmax
 from engine.weights import ModelFiles, load_config, load_state
 
 log = logging.getLogger(__name__)
@@ -98,7 +97,7 @@ class _Slot:
     decoded: int = 0  # tokens in the decoder's cache of an encoder-decoder
 
 
-def kind_of(config: dict[str, Any]) -> str:
+def kind_of(config: dict[str, Any]) -> ModelKind:
     """Which head a config.json describes, by its `architectures`."""
     names = " ".join(config.get("architectures") or ())
     if "SequenceClassification" in names:
@@ -110,8 +109,20 @@ def kind_of(config: dict[str, Any]) -> str:
     return "causal"
 
 
-class TransformersBackend:
-    """See `Backend` for what the methods promise, and `Engine.classify` and `Engine.answer` for the last two."""
+class TransformersBackend(Backend):
+    """A model as Transformers runs it.
+
+    Parameters
+    ----------
+    files : the model's folder.
+    config : of it precision, kv_cache, max_context and max_batch are used.
+    device : where the model is.
+
+    Raises BadModel where Transformers cannot load the model or weights are missing, BadRequest where the config asks
+    for what it cannot do.
+    """
+
+    name = "transformers"
 
     def __init__(self, files: ModelFiles, config: EngineConfig, device: torch.device) -> None:
         raw = load_config(files.folder)
@@ -128,7 +139,7 @@ class TransformersBackend:
                 files.folder, config=settings, dtype=dtype, use_safetensors=True,
                 output_loading_info=True, trust_remote_code=False,
             )  # fmt: skip
-            self._words = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
         except (ValueError, OSError, KeyError, RuntimeError, AttributeError) as error:
             raise BadModel(f"Transformers cannot load {files.name}: {str(error).splitlines()[0]}") from error
         if report["missing_keys"] or report["mismatched_keys"]:
@@ -136,10 +147,10 @@ class TransformersBackend:
             raise BadModel(
                 f"{files.name} lacks weights its config.json asks for, or has them in a wrong shape: {wrong[0]}."
             )
-        self.kv_precision = self.prefill = words(dtype)
+        self.kv_precision = self.prefill = precision_name(dtype)
         if config.kv_precision not in ("auto", self.kv_precision) or config.prefill not in ("auto", self.prefill):
             self.notes.append(
-                f"On the Transformers backend prompts are computed, and keys and values kept, in {words(dtype)}."
+                f"On the Transformers backend prompts are computed, and keys and values kept, in {self.prefill}."
             )
         self.parameters = sum(p.numel() for p in model.parameters())
         if config.precision != "fp32" and device.type == "cpu":
@@ -153,11 +164,10 @@ class TransformersBackend:
         self.vocabulary = int(getattr(settings.get_text_config(), "vocab_size", 0))
         self.layers = int(getattr(settings, "num_hidden_layers", 0))
         self.width = int(getattr(settings, "hidden_size", 0) or getattr(settings, "d_model", 0))
-        own = window(settings, self._words)
+        own = window(settings, tokenizer)
         if config.max_context > own:
             raise BadRequest(f"max_context is {config.max_context}: this model's window is {own} tokens.")
         self.max_context = config.max_context or min(own, 4096)
-        self.tokenizer = Tokenizer.from_folder(files.folder)
         # Keys and values of plain layers can be cut and joined; a sliding window, a recurrent state or an encoder's
         # output cannot.
         layers = DynamicCache(config=settings).layers if self.kind == "causal" else []
@@ -167,9 +177,9 @@ class TransformersBackend:
                 "Prompts that begin alike share nothing: this architecture's cache cannot be cut and joined."
             )
         self._slots = [_Slot() for _ in range(config.max_batch + JOB_SLOTS)]
-        self._before, self._after = _framing(self._words) if self.kind == "seq2seq" else ([], [])
-        self._classifier = Classifier(self._model, self._words, self.max_context, device)
-        self._answerer = Answerer(self._model, self._words, self.max_context, device)
+        self._before, self._after = _framing(tokenizer) if self.kind == "seq2seq" else ([], [])
+        generates = self.kind in ("causal", "seq2seq")
+        self.heads = None if generates else Encoder(self._model, tokenizer, self.max_context, device)
 
     def warm(self) -> None:
         """Nothing is compiled here."""
@@ -231,14 +241,6 @@ class TransformersBackend:
         held.cache = out.past_key_values
         held.tokens += tokens
         return out.hidden_states[layer][0].float().cpu().numpy()
-
-    def classify(self, text: str) -> dict[str, float]:
-        return self._classifier(text)
-
-    def answer(
-        self, question: str, context: str, top_k: int, max_answer_tokens: int
-    ) -> tuple[list[tuple[int, int, float]], float]:
-        return self._answerer(question, context, top_k, max_answer_tokens)
 
     @torch.inference_mode()
     def _run(self, held: _Slot, tokens: list[int]) -> Tensor:
@@ -308,8 +310,8 @@ def _store_linears(model: nn.Module, precision: str) -> None:
                 setattr(module, name, StoredLinear(child, precision))
 
 
-def _framing(words: Any) -> tuple[list[int], list[int]]:
+def _framing(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens this tokenizer sets before and after a text."""
-    bare, framed = words("a", add_special_tokens=False)["input_ids"], words("a")["input_ids"]
+    bare, framed = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
     at = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
     return framed[:at], framed[at + len(bare) :]

@@ -8,24 +8,30 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from engine.backends.base import MAX_ROWS
+from engine.backends.base import MAX_ROWS, Backend
 from engine.cache.run import KVRun
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """The next token after t is 3 + 7 t mod (V - 3), whatever came before: never a special token.
 
     `gate`, where given, must be set before a forward call returns; `poison` is a token that makes a call fail; `most`
     is how many rows of one slot a decode call may hold.
     """
 
+    name = "fake"
+    kind = "causal"
+    heads = None
+    layers, width, parameters, nbytes = 1, 4, 0, 0
     max_context = 4096
+    kv_precision = prefill = "fp32"
     reuses = False
 
     def __init__(
         self, vocabulary: int = 50, gate: threading.Event | None = None, poison: int | None = None, most: int = MAX_ROWS
     ) -> None:
         self.vocabulary = vocabulary
+        self.notes: list[str] = []
         self.gate = gate
         self.poison = poison
         self.most = most

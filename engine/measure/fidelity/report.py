@@ -144,8 +144,10 @@ def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
 def _open(config: EngineConfig) -> tuple[Loaded, NativeBackend]:
     loaded = load(config, lambda message, share: None)
     loaded.on_thread()
-    loaded.backend.warm()
-    return loaded, loaded.backend
+    backend = loaded.backend
+    assert isinstance(backend, NativeBackend)  # what is compared are its weights
+    backend.warm()
+    return loaded, backend
 
 
 def _machine(info: EngineInfo) -> str:

@@ -30,7 +30,9 @@ def backend(folder: Path, **options: object) -> NativeBackend:
     config = EngineConfig(
         str(folder), backend="native", kernels=False, threads=1, max_batch=MAX_ROWS, **options  # type: ignore[arg-type]
     )  # fmt: skip
-    return load(config, lambda message, share: None).backend
+    loaded = load(config, lambda message, share: None).backend
+    assert isinstance(loaded, NativeBackend)
+    return loaded
 
 
 def heard(_: int) -> None:
