@@ -6,15 +6,15 @@ from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadModel, BadRequest, UserError
 
 if TYPE_CHECKING:
-    from engine.engine import Engine
+    from engine.engine import Engine, shared_engine
 
-__all__ = ["BadModel", "BadRequest", "Engine", "EngineConfig", "SamplingParams", "UserError"]
+__all__ = ["BadModel", "BadRequest", "Engine", "EngineConfig", "SamplingParams", "UserError", "shared_engine"]
 
 
 def __getattr__(name: str) -> object:
-    """`engine.Engine` on first use: torch is imported only when a model is wanted, not for `--help`."""
-    if name == "Engine":
-        from engine.engine import Engine
+    """`Engine` and `shared_engine` on first use: torch is imported only when a model is wanted, not for `--help`."""
+    if name in ("Engine", "shared_engine"):
+        import engine.engine
 
-        return Engine
-    raise AttributeError(name)
+        return getattr(engine.engine, name)
+    raise AttributeError(f"module 'engine' has no attribute '{name}'")

@@ -23,7 +23,7 @@ MAX_BATCH = 256  # each request has its place in the cache, whether it is used o
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What an engine is loaded with. Equal configs share one loaded engine.
+    """What an engine is loaded with. `shared_engine` gives those who ask with equal configs one engine.
 
     Parameters
     ----------

@@ -3,13 +3,12 @@
     engine = Engine(EngineConfig(precision="int8"))
     engine.generate("The film was", SamplingParams(max_tokens=32))[0].text
 
-Equal configs share one loaded engine. Any thread may call; one thread of the engine's own runs the model.
+Any thread may call; one thread of the engine's own runs the model.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
@@ -23,9 +22,10 @@ from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Completion, EngineInfo, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
 from engine.serving.jobs import Jobs
+from engine.serving.leases import Lease, Leases
 from engine.serving.prefill import Prefiller
 from engine.serving.request import Request
-from engine.serving.scheduler import Scheduler
+from engine.serving.scheduler import Closed, Scheduler
 from engine.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,9 @@ T = TypeVar("T")
 Prompt = str | Sequence[int]
 OnProgress = Callable[[str, float | None], None]
 
-_shared: dict[EngineConfig, Engine] = {}
-_loading: dict[EngineConfig, threading.Lock] = {}  # one a config: loading one engine must not hold up another's close
-_guard = threading.Lock()  # of the two tables
-
 
 class Engine:
-    """A loaded model. `Engine(config)` loads it, or returns the one already loaded with an equal config.
+    """A loaded model, this caller's own; `shared_engine` gives one to many. A context manager that closes it.
 
     Attributes
     ----------
@@ -48,8 +44,15 @@ class Engine:
     info : what is loaded, in words.
     tokenizer : text to token ids and back.
 
-    Raises `BadModel` where the model cannot be loaded, `BadRequest` where the config cannot be met.
-    `on_progress(message, share)` hears how the loading goes; share is 0 to 1, or None where it is unknown.
+    Parameters
+    ----------
+    config : what to load; the default model in int8 where nothing is said.
+    on_progress : called as `on_progress(message, share)` while it loads; share is 0 to 1, or None where it is unknown.
+
+    Raises
+    ------
+    BadModel : the model cannot be loaded.
+    BadRequest : the config cannot be met.
     """
 
     config: EngineConfig
@@ -60,20 +63,8 @@ class Engine:
     _jobs: Jobs
     _scheduler: Scheduler
 
-    def __new__(cls, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> Engine:
-        config = config or EngineConfig()
-        with _guard:
-            loading = _loading.setdefault(config, threading.Lock())
-        with loading:
-            with _guard:
-                shared = _shared.get(config)
-            if shared is not None:
-                return shared
-            engine = super().__new__(cls)
-            engine._load(config, on_progress or (lambda message, share: None))
-            with _guard:
-                _shared[config] = engine
-            return engine
+    def __init__(self, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> None:
+        self._load(config or EngineConfig(), on_progress or (lambda message, share: None))
 
     def _load(self, config: EngineConfig, on_progress: OnProgress) -> None:
         from engine.loading import load
@@ -119,11 +110,14 @@ class Engine:
             self._run(self._prefill.tree.clear)
 
     def close(self) -> None:
-        """Stop and free the engine; requests under way end with an error."""
-        with _guard:
-            if _shared.get(self.config) is self:
-                del _shared[self.config]
+        """Stop and free the engine; requests under way end with an error. Closing again does nothing."""
         self._scheduler.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     # ---- generation
 
@@ -280,6 +274,35 @@ class Engine:
                 f"The text has {len(ids)} tokens{asked}, but the window is {window}: shorten the text or ask for less."
             )
         return ids
+
+
+class EngineLease(Engine):
+    """One holder's share of a loaded engine: used as an engine is, and closed without closing it for the others."""
+
+    def __init__(self, lease: Lease[Engine]) -> None:
+        vars(self).update(vars(lease.value))  # every part is the loaded engine's; only the end is this lease's own
+        self._lease = lease
+
+    def close(self) -> None:
+        """Give the lease back: it takes no more requests, and the engine closes with the last one."""
+        self._lease.close()
+
+    def _need(self, *kinds: str) -> None:
+        if self._lease.closed:
+            raise Closed
+        super()._need(*kinds)
+
+
+_leases: Leases[EngineConfig, Engine] = Leases()
+
+
+def shared_engine(config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> EngineLease:
+    """A lease of the one engine that all who ask with an equal config share; the first of them loads it.
+
+    Takes and raises what `Engine` does; each lease is to be closed by whoever took it.
+    """
+    config = config or EngineConfig()
+    return EngineLease(_leases.take(config, lambda: Engine(config, on_progress)))
 
 
 def _events(request: Request) -> Iterator[Token]:

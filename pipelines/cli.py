@@ -82,7 +82,7 @@ def add_task_commands(app: typer.Typer) -> None:
 
 def load_engine(config: EngineConfig) -> Engine:
     """The engine, with its progress and anything the user should know on stderr."""
-    from engine.engine import Engine
+    from engine.engine import shared_engine
 
     shown = ""
 
@@ -95,7 +95,7 @@ def load_engine(config: EngineConfig) -> Engine:
             print(stage, file=sys.stderr, flush=True)
         shown = stage
 
-    engine = Engine(config, progress)
+    engine = shared_engine(config, progress)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     say(f"{engine.info.model} ({engine.info.source}), {engine.info.precision} on {engine.info.device}")

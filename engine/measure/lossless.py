@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -53,7 +52,7 @@ def identities(
         ]
         return Identity(what, precision, len(found), most, tuple(wrong), note)
 
-    with _opened(plain) as engine:
+    with Engine(plain) as engine:
         alone += _alone(engine, prompts, count)
         if precision == "fp32":
             yield compared("Transformers generate", transformers_tokens(engine, first, count))
@@ -61,27 +60,18 @@ def identities(
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda prompt: _alone(engine, [prompt], count)[0], prompts))
         yield compared("eight threads at once", found)
-    with _opened(replace(plain, speculation=True)) as engine:
+    with Engine(replace(plain, speculation=True)) as engine:
         yield compared("speculation", *_guessed(engine, prompts, count))
-    with _opened(replace(default, speculation=False)) as engine:
+    with Engine(replace(default, speculation=False)) as engine:
         yield compared("prefix reuse, cold", _alone(engine, prompts, count), _reused(engine))
         yield compared("prefix reuse, warm", _together(engine, prompts, count), _reused(engine))
-    with _opened(default) as engine:
+    with Engine(default) as engine:
         yield compared("reuse, speculation, all at once", _together(engine, prompts, count), _reused(engine))
     if precision == "fp32":
         off = {"KV cache off": replace(plain, kv_cache=False), "compiled step off": replace(plain, kernels=False)}
         for what, switched in off.items():
-            with _opened(switched) as engine:
+            with Engine(switched) as engine:
                 yield compared(what, _together(engine, first, few), most=few)
-
-
-@contextmanager
-def _opened(config: EngineConfig) -> Iterator[Engine]:
-    engine = Engine(config)
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 def _together(engine: Engine, prompts: Sequence[str], count: int) -> list[Tokens]:

@@ -59,10 +59,10 @@ class WatchedEngine:
 
 
 def open_engine(config: EngineConfig, on_progress: OnProgress) -> Engine:
-    """Loads an engine. torch is imported here, so a page can be up before it is."""
-    from engine.engine import Engine
+    """A lease of a loaded engine. torch is imported here, so a page can be up before it is."""
+    from engine.engine import shared_engine
 
-    return Engine(config, on_progress)
+    return shared_engine(config, on_progress)
 
 
 class EngineHolder:
@@ -99,10 +99,13 @@ class EngineHolder:
             return self._status
 
     def begin(self, config: EngineConfig) -> None:
-        """Load an engine on a thread of its own. BadRequest if one is being loaded already."""
+        """Load an engine on a thread of its own, where it is another than serves. BadRequest if one is being loaded."""
         with self._changed:
             if self._status.busy:
                 raise BadRequest("An engine is being loaded already: wait until it is ready.")
+            if self._engine is not None and config == self._status.config:
+                self._set(message="Ready", share=1.0, error="")
+                return
             self._set(message=f"Loading {config.model}", share=None, busy=True, error="")
         threading.Thread(target=self._load, args=(config,), name="brisk-load", daemon=True).start()
 
@@ -151,7 +154,7 @@ class EngineHolder:
             closed = self._closed
         if closed:
             engine.close()
-        if old is not None and old is not engine:  # an equal config gives the same engine again
+        if old is not None:
             old.close()
 
     def _fail(self, sentence: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,9 @@ from engine.model.parameters import build, expected_shapes
 from engine.weights import check_shapes, load_config, load_state
 
 
-@contextmanager
-def opened(folder: Path, **options: Any) -> Iterator[Engine]:
-    """An engine in fp32 with plain torch decode unless told otherwise, closed at the end."""
-    engine = Engine(EngineConfig(str(folder), **{"precision": "fp32", "kernels": False, "threads": 2, **options}))
-    try:
-        yield engine
-    finally:
-        engine.close()
+def opened(folder: Path, **options: Any) -> Engine:
+    """An engine in fp32 with plain torch decode unless told otherwise."""
+    return Engine(EngineConfig(str(folder), **{"precision": "fp32", "kernels": False, "threads": 2, **options}))
 
 
 def make_decoder(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import BadRequest, Engine, EngineConfig, SamplingParams
+from engine import BadRequest, Engine, EngineConfig, SamplingParams, shared_engine
 from engine.decoding.lookup import Lookup
 from engine.decoding.speculation import StepCosts
 from engine.serving.scheduler import Closed
@@ -30,7 +30,6 @@ PROMPTS = random_tokens(1, 5, 40, 12, 7, 3, 25, 9)
 
 @pytest.fixture(scope="module")
 def engine(models: Models) -> Iterator[Engine]:
-    # A config of its own: equal configs share one engine, so another test's would close this one.
     with opened(models("llama"), max_batch=7) as engine:
         yield engine
 
@@ -270,20 +269,39 @@ def test_a_stream_waits_to_be_begun_off_the_clock(engine: Engine) -> None:
 # ---- one engine for equal configs, and its end
 
 
-def test_equal_configs_share_one_engine_until_it_is_closed(models: Models) -> None:
+def test_equal_configs_share_one_engine_until_the_last_lease_is_closed(models: Models) -> None:
     config = EngineConfig(str(models("mistral")), precision="fp32", kernels=False)
     with ThreadPoolExecutor(4) as pool:
-        engines = list(pool.map(lambda _: Engine(config), range(4)))
-    assert len(set(map(id, engines))) == 1
-    engines[0].close()
-    fresh = Engine(config)
-    try:
-        assert fresh is not engines[0]
-        assert len(tokens_of(fresh, [PROMPTS[0]])[0]) > 0
-        engines[0].close()  # again: the fresh one is another's
-        assert Engine(config) is fresh
-    finally:
-        fresh.close()
+        leases = list(pool.map(lambda _: shared_engine(config), range(4)))
+    assert len({id(lease._backend) for lease in leases}) == 1  # one model in memory, which no public name shows
+    first, *others = leases
+    first.close()
+    first.close()  # again: it takes nobody else's
+    with pytest.raises(Closed):
+        first.generate(PROMPTS[0], GREEDY)
+    expected = tokens_of(others[0], [PROMPTS[0]])
+    for lease in others[1:]:
+        lease.close()
+    assert tokens_of(others[0], [PROMPTS[0]]) == expected
+    with shared_engine(config) as another:
+        others[0].close()
+        assert tokens_of(another, [PROMPTS[0]]) == expected
+    with pytest.raises(Closed):
+        another.generate(PROMPTS[0], GREEDY)
+    with shared_engine(config) as fresh:  # loaded anew
+        assert fresh._backend is not first._backend
+        assert tokens_of(fresh, [PROMPTS[0]]) == expected
+
+
+def test_an_engine_of_ones_own_is_nobody_elses(models: Models) -> None:
+    config = EngineConfig(str(models("gpt2")), precision="fp32", kernels=False)
+    with shared_engine(config) as lease, Engine(config) as own, Engine(config) as other:
+        assert len({id(engine._backend) for engine in (lease, own, other)}) == 3
+        own.close()
+        assert tokens_of(lease, [PROMPTS[0]]) == tokens_of(other, [PROMPTS[0]])
+    for engine in (lease, own, other):
+        with pytest.raises(Closed):
+            engine.generate(PROMPTS[0], GREEDY)
 
 
 def test_a_closed_engine_says_so_to_those_who_wait_and_those_who_come(models: Models) -> None:

@@ -24,7 +24,8 @@ PAN = "What a waste of an evening. The jokes fall flat, the plot makes no sense 
 
 @pytest.fixture(scope="module")
 def engine(default_model_folder: object) -> Iterator[Engine]:
-    yield Engine(EngineConfig(model=str(default_model_folder)))
+    with Engine(EngineConfig(model=str(default_model_folder))) as engine:
+        yield engine
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
@@ -91,9 +92,9 @@ def test_generation_repeats_itself_with_a_seed_and_continues_raw_text(engine: En
 
 
 def test_the_head_that_comes_with_brisk_knows_praise_from_a_pan() -> None:
-    engine = Engine(EngineConfig())  # by its name, which a head is bound to
-    assert head_names(engine.info.model) == ["imdb-sentiment"]
-    classify = ClassificationPipeline(engine)
-    assert classify(REVIEW, head="imdb-sentiment").scores[0]["label"] == "positive"
-    assert classify(PAN, head="imdb-sentiment").scores[0]["label"] == "negative"
-    assert load_head("imdb-sentiment").layer < engine.info.layers
+    with Engine(EngineConfig()) as engine:  # by its name, which a head is bound to
+        assert head_names(engine.info.model) == ["imdb-sentiment"]
+        classify = ClassificationPipeline(engine)
+        assert classify(REVIEW, head="imdb-sentiment").scores[0]["label"] == "positive"
+        assert classify(PAN, head="imdb-sentiment").scores[0]["label"] == "negative"
+        assert load_head("imdb-sentiment").layer < engine.info.layers

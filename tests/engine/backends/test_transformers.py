@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,8 @@ from engine.backends.transformers import kind_of
 Save = Callable[[str, Callable[[int], Any]], Path]
 
 
-@contextmanager
-def loaded(
-    folder: Path, precision: Any = "fp32", backend: Any = "transformers", kv_cache: bool = True
-) -> Iterator[Engine]:
-    engine = Engine(EngineConfig(str(folder), precision=precision, backend=backend, kv_cache=kv_cache, kernels=False))
-    try:
-        yield engine
-    finally:
-        engine.close()
+def loaded(folder: Path, precision: Any = "fp32", backend: Any = "transformers", kv_cache: bool = True) -> Engine:
+    return Engine(EngineConfig(str(folder), precision=precision, backend=backend, kv_cache=kv_cache, kernels=False))
 
 
 @pytest.fixture(scope="module")

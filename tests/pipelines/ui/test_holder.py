@@ -93,11 +93,14 @@ def test_a_reload_closes_the_old_engine_once_the_new_one_serves() -> None:
 
 
 def test_the_same_engine_again_stays_open() -> None:
-    engine = PacedEngine()
-    holder = EngineHolder(Shelf(engine, engine))
+    holder = EngineHolder(Shelf(engine := PacedEngine(), BadModel("No such model.")))
     settle(holder, FIRST)
-    settle(holder, FIRST)
+    before = holder.pipeline("generation")
+    assert settle(holder, SECOND).error == "No such model."
+    status = settle(holder, FIRST)
+    assert (status.phase, status.busy, status.error) == ("ready", False, "")
     assert holder.engine is engine and not engine.closed
+    assert holder.pipeline("generation") is before  # a request that runs on it goes on
 
 
 def test_one_load_at_a_time() -> None:
