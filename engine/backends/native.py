@@ -105,10 +105,13 @@ class NativeBackend(Backend):
     def _compile(self) -> None:
         from numba.core.errors import NumbaError
 
+        from engine.kernels import tiers
         from engine.kernels.choice import choose_prefill
         from engine.kernels.native import CompiledModel
         from engine.kernels.quads import BYTES
 
+        if note := tiers.note():
+            self.notes.append(note)
         # Where bytes are not multiplied, rounding activations to 8 bits is no faster than to 16.
         bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and BYTES > 0) else 16
         try:
@@ -123,7 +126,8 @@ class NativeBackend(Backend):
                 self._integer_prefill = choose_prefill(
                     self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
                     lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),
-                    f"{self._model}, {self._threads} threads, activations of {bits} bits",
+                    f"{self._model}, {self._threads} threads, activations of {bits} bits"
+                    + (f", as {tiers.played()}" if tiers.played() else ""),
                     str(self.arch), self.max_context,
                 )  # fmt: skip
                 if self._integer_prefill:

@@ -1,4 +1,5 @@
-"""The operators: each fast one beside its slow twin. Importing this package settles how Numba runs here.
+"""The operators: each fast one beside its slow twin. Importing this package settles how Numba runs here, and for which
+kind of processor it compiles (`kernels.tiers`).
 
 Compiled code is cached on disk (in `NUMBA_CACHE_DIR` where that is set, else beside the models) under a name made from
 the kernels' own source, because Numba notices a change only in the file of the function it cached, not in the functions
@@ -17,6 +18,10 @@ from numba.np import linalg
 
 
 def _settle() -> None:
+    """Set Numba's options. Raises BadRequest where `BRISK_CPU_TIER` names a tier that cannot be played."""
+    from engine.kernels import tiers
+
+    tiers.apply()
     source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     digest = hashlib.sha256(source + numba.__version__.encode()).hexdigest()[:16]
     from engine.weights.cache import cache_root

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numba.core import config
 
+from engine.kernels import tiers
+
 log = logging.getLogger(__name__)
 
 TOKENS = 256  # of the prompt that is timed
@@ -50,12 +52,13 @@ def choose_prefill(asked: str, integer: Run, widened: Run, name: str, shape: str
     ("auto").
 
     `integer` and `widened` run token ids i64 [N] the two ways; `name` says model, precision and threads;
-    `shape` tells models of one name apart; no prompt is longer than `window`.
+    `shape` tells models of one name apart; no prompt is longer than `window`. What was measured as one tier of
+    processors (`kernels.tiers`) is not used as another.
     """
     if asked != "auto":
         integer(np.zeros(1, np.int64))  # compiled here, not in the first request
         return asked != "fp32"
-    key = hashlib.sha256(f"{name} {shape} {window < TOKENS}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{name} {shape} {window < TOKENS} {tiers.played()}".encode()).hexdigest()[:16]
     table = read_table()
     if key not in table:
         log.info("timing two ways to run prompts (once on a machine)")

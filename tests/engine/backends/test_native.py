@@ -99,3 +99,13 @@ def test_without_the_compiled_step_decode_goes_on_in_torch_and_says_so(
         assert "plain torch, slower" in engine_.info.notes[0]
         assert "plain torch, slower" in caplog.text
         assert engine_.generate([[5, 6, 7]])[0].token_ids == expected
+
+
+def test_an_engine_whose_kernels_run_as_another_tier_says_so(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine.kernels.tiers
+
+    monkeypatch.setattr(engine.kernels.tiers, "note", lambda: "The kernels run as a narrower tier.")
+    with opened(models("llama"), kernels=True, threads=1) as engine_:
+        assert "The kernels run as a narrower tier." in engine_.info.notes
+    with opened(models("llama"), kernels=False) as engine_:
+        assert "The kernels run as a narrower tier." not in engine_.info.notes
