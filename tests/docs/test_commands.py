@@ -1,0 +1,82 @@
+"""The commands that documents show exist, with every option shown."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import TASKS
+from tests.docs.documents import DOCUMENTS, OWN, ROOT, Call, blocks, calls, text_of
+
+# What a block of shell may run besides ours; anything else is a typing error, or belongs here.
+PROGRAMS = ("cd", "git", "make", "pip", "pre-commit")
+MODULES = ("pip", "pytest", "venv", "ruff", "mypy")
+
+CALLS = list(calls())
+
+
+def is_ours(call: Call) -> bool:
+    return re.split(r"[. ]", call.name)[0] in OWN
+
+
+COMMANDS = sorted({call.name for call in CALLS if is_ours(call)})
+
+
+@functools.cache
+def help_of(command: str) -> str:
+    """What `--help` of one of our commands prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(), "--help"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_commands_are_found() -> None:
+    assert {"pipelines.evaluation", "spaces.build", "engine.measure.check"} <= set(COMMANDS)
+    assert {f"pipelines {task.command}" for task in TASKS.values()} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_answers_help(command: str) -> None:
+    assert "Usage" in help_of(command)
+
+
+def test_every_option_shown_exists() -> None:
+    checked = 0
+    for call in filter(is_ours, CALLS):
+        for option in call.options:
+            assert option in help_of(call.name), f"{call.document}: {call.name} has no {option}"
+            checked += 1
+    assert checked >= 8
+
+
+def test_every_other_program_is_known() -> None:
+    for call in CALLS:
+        if is_ours(call) or call.name in PROGRAMS:
+            continue
+        if call.name in MODULES:
+            assert importlib.util.find_spec(call.name), call.name
+        else:  # .venv/bin/python app.py
+            assert re.fullmatch(r"(\.venv/bin/)?python3?", call.name), f"{call.document}: {call.name}"
+            assert (ROOT / call.arguments[0]).is_file(), f"{call.document}: {call.arguments[0]}"
+
+
+def test_the_requirements_of_make_and_pip_are_files() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    asked = {call.arguments[0] for call in CALLS if call.name == "make"}
+    assert {"run", "test", "help"} <= asked <= targets
+    for document in DOCUMENTS:
+        for name in re.findall(r"-r (\S+\.txt)", text_of(document)):
+            assert (ROOT / name).is_file()
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(blocks("sh")) > 10
