@@ -45,7 +45,7 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
     import gradio as gr
 
     from pipelines import TASKS, load
-    from pipelines.ui import sidebar
+    from pipelines.ui import screen, sidebar
 
     with gr.Blocks(title="Brisk", analytics_enabled=False, delete_cache=(KEEP_FILES_S, KEEP_FILES_S)) as page:
         sidebar.build(holder, config)
@@ -53,7 +53,7 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
         with gr.Tabs(overflow_behavior="wrap"):
             for task in TASKS.values():
                 with gr.Tab(task.title, id=task.name, elem_id=f"{task.name}-tab"):
-                    load(task.tab)(holder)
+                    screen.build(holder, load(task.tab))
     page.queue(max_size=queue_size, api_open=True)
     return page
 

@@ -22,7 +22,7 @@ class Task:
     title : title of the tab.
     command : name of the command, as in `python -m pipelines classify`; the HTTP endpoint is `/command`.
     pipeline : the class, called with an `engine.engine.Engine`.
-    tab : a function that builds the Gradio tab, called with an `EngineHolder`.
+    tab : the `pipelines.ui.screen.Screen` of its tab and endpoint.
     run : the function behind the command, decorated with `pipelines.cli.with_engine_options`.
     evaluation : the class that measures the task on IMDB (see `pipelines.evaluation.runner.Evaluation`).
     """
@@ -48,14 +48,14 @@ class Task:
 
         Returns
         -------
-        A task whose tab is `tab.build` and whose command is the function of that name in `command.py`.
+        A task whose tab is `tab.SCREEN` and whose command is the function of that name in `command.py`.
         """
         return cls(
             name=folder.rpartition(".")[2],
             title=title,
             command=command,
             pipeline=f"{folder}.pipeline:{pipeline}",
-            tab=f"{folder}.tab:build",
+            tab=f"{folder}.tab:SCREEN",
             run=f"{folder}.command:{command}",
             evaluation=f"{folder}.imdb:{evaluation}",
         )

@@ -22,7 +22,7 @@ from brisk import app
 from engine.config import EngineConfig
 from engine.errors import BadModel, UserError
 from pipelines import TASKS
-from pipelines.ui import screen
+from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.work import check_wanted
 from tests.pipelines.paced_engine import PacedEngine, at_rest
@@ -79,9 +79,7 @@ def test_the_endpoints_are_the_four_tasks_by_name(page: Any) -> None:
 def test_every_event_that_runs_the_engine_shares_one_limit(page: Any) -> None:
     working = [fn for fn in page.fns.values() if inspect.isgeneratorfunction(fn.fn) and fn.concurrency_id != "load"]
     assert len(working) == 2 * len(TASKS), "a screen and an endpoint for each task"
-    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in working} == {
-        (screen.ENGINE_QUEUE, screen.ENGINE_EVENTS)
-    }
+    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in working} == {(ENGINE_QUEUE, ENGINE_EVENTS)}
     assert all(fn.queue for fn in working)
 
 

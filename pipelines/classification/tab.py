@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.components import Component
 
 from engine.errors import BadRequest
+from pipelines.classification import TASK
 from pipelines.classification.heads import head_names
 from pipelines.classification.results import ClassificationResult
 from pipelines.ui import screen
-from pipelines.ui.holder import EngineHolder
-from pipelines.ui.screen import Buttons, Example
+from pipelines.ui.screen import Example, Screen
 
 if TYPE_CHECKING:
     from pipelines.classification.pipeline import ClassificationPipeline
 
-TASK = "classification"
 DEFAULT_LABELS = "positive, negative"
 SHOWN = 12  # bars on the page; the endpoint gives all labels
 
@@ -91,33 +91,27 @@ def show(result: ClassificationResult, *values: Any) -> tuple[list[Any], str]:
     return [scores], screen.done_line(result.info)
 
 
-def build(holder: EngineHolder) -> None:
-    """The tab's contents and `/classify`."""
-    with screen.page("How well does each label fit the text? Any labels will do: no training, the model reads them."):
-        with gr.Column(scale=1, min_width=300):
-            text = gr.Textbox(
-                label="Text", lines=8, max_lines=16, placeholder="Paste a review, a message, an article",
-                elem_id=f"{TASK}-text",
-            )  # fmt: skip
-            labels = gr.Textbox(
-                DEFAULT_LABELS, label="Labels, with commas between them", max_lines=2, elem_id=f"{TASK}-labels"
-            )
-            with gr.Row():
-                multi = gr.Checkbox(False, label="Judge each label on its own", scale=2, min_width=200)
-                calibrate = gr.Checkbox(True, label="Calibrate", min_width=100)
-            head = gr.Dropdown(
-                [NO_HEAD, *head_names()], value=NO_HEAD, label="Trained head, with labels of its own",
-                elem_id=f"{TASK}-head",
-            )  # fmt: skip
-            run, stop, clear = screen.buttons(TASK, "Classify")
-        with gr.Column(scale=1, min_width=300):
-            chart = gr.Label(
-                label="Scores", num_top_classes=SHOWN, elem_id=f"{TASK}-result", elem_classes=["brisk-bars"]
-            )
-            line = screen.line(TASK)
-    row = Buttons(run, stop, clear, line)
-    screen.wire(holder, TASK, row, [text, labels, multi, calibrate, head], [chart], start, show, EXAMPLES)
-    screen.endpoint(holder, TASK, "classify", classify)
+def inputs() -> list[Component]:
+    text = gr.Textbox(
+        label="Text", lines=8, max_lines=16, placeholder="Paste a review, a message, an article",
+        elem_id=f"{TASK.name}-text",
+    )  # fmt: skip
+    labels = gr.Textbox(
+        DEFAULT_LABELS, label="Labels, with commas between them", max_lines=2, elem_id=f"{TASK.name}-labels"
+    )
+    with gr.Row():
+        multi = gr.Checkbox(False, label="Judge each label on its own", scale=2, min_width=200)
+        calibrate = gr.Checkbox(True, label="Calibrate", min_width=100)
+    head = gr.Dropdown(
+        [NO_HEAD, *head_names()], value=NO_HEAD, label="Trained head, with labels of its own",
+        elem_id=f"{TASK.name}-head",
+    )  # fmt: skip
+    return [text, labels, multi, calibrate, head]
+
+
+def outputs() -> list[Component]:
+    chart = gr.Label(label="Scores", num_top_classes=SHOWN, elem_id=f"{TASK.name}-result", elem_classes=["brisk-bars"])
+    return [chart]
 
 
 def classify(
@@ -133,3 +127,9 @@ def classify(
         head: a trained head by name; it has labels of its own, and the three before do not matter.
     """
     return lambda pipeline: [result.to_dict() for result in start(pipeline, text, labels, multi_label, calibrate, head)]
+
+
+SCREEN = Screen(
+    TASK, "How well does each label fit the text? Any labels will do: no training, the model reads them.",
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=classify,
+)  # fmt: skip

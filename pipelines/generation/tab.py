@@ -7,18 +7,18 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.components import Component
 
 from engine.config import SamplingParams
+from pipelines.generation import TASK
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS
 from pipelines.generation.results import GenerationResult, GenerationUpdate
 from pipelines.ui import screen
-from pipelines.ui.holder import EngineHolder
-from pipelines.ui.screen import Buttons, Example
+from pipelines.ui.screen import Example, Screen
 
 if TYPE_CHECKING:
     from pipelines.generation.pipeline import GenerationPipeline
 
-TASK = "generation"
 MODES = [("Chat", "chat"), ("Continue", "continue")]
 RANDOM_SEED = -1
 
@@ -82,66 +82,59 @@ def show(update: GenerationUpdate, *values: Any) -> tuple[list[Any], str]:
     return [update.generated_text], screen.status_line("Writing", update.info.line(), kind="busy")
 
 
-def build(holder: EngineHolder) -> None:
-    """The tab's contents and `/generate`."""
-    with screen.page("Answers a prompt, or writes on from it, as fast as the machine allows."):
-        with gr.Column(scale=1, min_width=300):
-            prompt = gr.Textbox(
-                label="Prompt", lines=6, max_lines=14, placeholder="Ask something, or begin a text",
-                elem_id=f"{TASK}-text",
+def inputs() -> list[Component]:
+    prompt = gr.Textbox(
+        label="Prompt", lines=6, max_lines=14, placeholder="Ask something, or begin a text",
+        elem_id=f"{TASK.name}-text",
+    )  # fmt: skip
+    with gr.Row():
+        mode = gr.Radio(MODES, value="chat", label="Mode", min_width=190)
+        preset = gr.Dropdown(
+            list(PRESETS), value=DEFAULT_PRESET, label="Preset", min_width=120, elem_id=f"{TASK.name}-preset"
+        )
+    with gr.Accordion("Sampling and system prompt", open=False):
+        system = gr.Textbox(
+            label="System prompt (chat only; empty keeps the model's own)", lines=1, max_lines=4,
+            elem_id=f"{TASK.name}-system",
+        )  # fmt: skip
+        gr.HTML(
+            '<p class="brisk-intro">Temperature 0 is greedy; top-k 0, top-p 1 and min-p 0 are off; seed -1 '
+            "draws one.</p>"
+        )
+        first = PRESETS[DEFAULT_PRESET]
+        with gr.Row():
+            temperature = gr.Slider(0, 2, value=first.temperature, step=0.05, label="Temperature", min_width=130)
+            max_tokens = gr.Slider(
+                1, 2048, value=first.max_tokens, step=1, label="Max tokens", min_width=130,
+                elem_id=f"{TASK.name}-max-tokens",
             )  # fmt: skip
-            with gr.Row():
-                mode = gr.Radio(MODES, value="chat", label="Mode", min_width=190)
-                preset = gr.Dropdown(
-                    list(PRESETS), value=DEFAULT_PRESET, label="Preset", min_width=120, elem_id=f"{TASK}-preset"
-                )
-            with gr.Accordion("Sampling and system prompt", open=False):
-                system = gr.Textbox(
-                    label="System prompt (chat only; empty keeps the model's own)", lines=1, max_lines=4,
-                    elem_id=f"{TASK}-system",
-                )  # fmt: skip
-                gr.HTML(
-                    '<p class="brisk-intro">Temperature 0 is greedy; top-k 0, top-p 1 and min-p 0 are off; seed -1 '
-                    "draws one.</p>"
-                )
-                first = PRESETS[DEFAULT_PRESET]
-                with gr.Row():
-                    temperature = gr.Slider(
-                        0, 2, value=first.temperature, step=0.05, label="Temperature", min_width=130
-                    )
-                    max_tokens = gr.Slider(
-                        1, 2048, value=first.max_tokens, step=1, label="Max tokens", min_width=130,
-                        elem_id=f"{TASK}-max-tokens",
-                    )  # fmt: skip
-                with gr.Row():
-                    top_p = gr.Slider(0.05, 1, value=first.top_p, step=0.05, label="Top-p", min_width=130)
-                    min_p = gr.Slider(0, 1, value=first.min_p, step=0.01, label="Min-p", min_width=130)
-                with gr.Row():
-                    top_k = gr.Slider(0, 200, value=first.top_k, step=1, label="Top-k", min_width=130)
-                    penalty = gr.Slider(
-                        1, 2, value=first.repetition_penalty, step=0.05, label="Repetition penalty", min_width=130,
-                        elem_id=f"{TASK}-penalty",
-                    )  # fmt: skip
-                with gr.Row():
-                    seed = gr.Number(RANDOM_SEED, precision=0, label="Seed", min_width=130)
-                    stop_strings = gr.Textbox(label="Stop strings, one a line", lines=1, max_lines=4, min_width=130)
-                reset = gr.Button("Reset to the preset", size="sm")
-            run, stop, clear = screen.buttons(TASK, "Generate")
-        with gr.Column(scale=1, min_width=300):
-            written = gr.Textbox(
-                label="Text", lines=12, max_lines=20, interactive=False, elem_id=f"{TASK}-result",
-                elem_classes=["brisk-output"],
+        with gr.Row():
+            top_p = gr.Slider(0.05, 1, value=first.top_p, step=0.05, label="Top-p", min_width=130)
+            min_p = gr.Slider(0, 1, value=first.min_p, step=0.01, label="Min-p", min_width=130)
+        with gr.Row():
+            top_k = gr.Slider(0, 200, value=first.top_k, step=1, label="Top-k", min_width=130)
+            penalty = gr.Slider(
+                1, 2, value=first.repetition_penalty, step=0.05, label="Repetition penalty", min_width=130,
+                elem_id=f"{TASK.name}-penalty",
             )  # fmt: skip
-            line = screen.line(TASK)
-            screen.copy_button(TASK, written)
+        with gr.Row():
+            seed = gr.Number(RANDOM_SEED, precision=0, label="Seed", min_width=130)
+            stop_strings = gr.Textbox(label="Stop strings, one a line", lines=1, max_lines=4, min_width=130)
+        reset = gr.Button("Reset to the preset", size="sm")
     numbers = [temperature, top_k, top_p, min_p, penalty, max_tokens, seed, stop_strings]
     gr.on(
         [preset.input, reset.click], preset_values, [preset], numbers, queue=False, show_progress="hidden",
         api_visibility="private",
     )  # fmt: skip
-    row = Buttons(run, stop, clear, line)
-    screen.wire(holder, TASK, row, [prompt, mode, system, preset, *numbers], [written], start, show, EXAMPLES)
-    screen.endpoint(holder, TASK, "generate", generate)
+    return [prompt, mode, system, preset, *numbers]
+
+
+def outputs() -> list[Component]:
+    written = gr.Textbox(
+        label="Text", lines=12, max_lines=20, interactive=False, elem_id=f"{TASK.name}-result",
+        elem_classes=["brisk-output"],
+    )  # fmt: skip
+    return [written]
 
 
 _DEFAULT = PRESETS[DEFAULT_PRESET]
@@ -190,3 +183,9 @@ def generate(
             ).to_dict()
 
     return run
+
+
+SCREEN = Screen(
+    TASK, "Answers a prompt, or writes on from it, as fast as the machine allows.",
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=generate, copies=True,
+)  # fmt: skip

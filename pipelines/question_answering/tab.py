@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.components import Component
 
+from pipelines.question_answering import TASK
 from pipelines.question_answering.examples import EXPEDITION, FILM, RECIPE, TOWER
 from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 from pipelines.question_answering.results import Answer, AnswerResult
 from pipelines.ui import screen
-from pipelines.ui.holder import EngineHolder
-from pipelines.ui.screen import Buttons, Example
+from pipelines.ui.screen import Example, Screen
 
 if TYPE_CHECKING:
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 
-TASK = "question_answering"
 TOP_K = 3
 AROUND = 2_000  # characters of context shown on both sides of an answer: the page stays quick with a long text
 ALWAYS = 1.0  # a threshold that no probability is above
@@ -65,38 +65,34 @@ def show(result: AnswerResult, context: str, *values: Any) -> tuple[list[Any], s
     return [highlighted(context, best), rows], screen.done_line(result.info, extra)
 
 
-def build(holder: EngineHolder) -> None:
-    """The tab's contents and `/answer`."""
-    with screen.page("Finds the answer in a text, word for word, and marks the place. Or says that it is not there."):
-        with gr.Column(scale=1, min_width=300):
-            context = gr.Textbox(
-                label="Context", lines=8, max_lines=11, placeholder="Paste the text that holds the answer",
-                elem_id=f"{TASK}-text",
-            )  # fmt: skip
-            question = gr.Textbox(
-                label="Question", max_lines=2, placeholder="Who, when, where, what?", elem_id=f"{TASK}-question"
-            )
-            with gr.Row():
-                top_k = gr.Slider(1, 10, value=TOP_K, step=1, label="Answers", scale=2, min_width=140)
-                threshold = gr.Slider(
-                    0, 1, value=DEFAULT_THRESHOLD, step=0.05, label="No-answer threshold",
-                    scale=3, min_width=200,
-                )  # fmt: skip
-            run, stop, clear = screen.buttons(TASK, "Answer")
-        with gr.Column(scale=1, min_width=300):
-            marked = gr.HighlightedText(
-                label="Answer in its context", color_map={"answer": "#0f5c4d"}, show_inline_category=False,
-                elem_id=f"{TASK}-result", elem_classes=["brisk-mark"],
-            )  # fmt: skip
-            table = gr.Dataframe(
-                headers=HEADERS, datatype="str", type="array", interactive=False, wrap=True, label="All answers",
-                column_widths=["55%", "15%", "15%", "15%"], buttons=[], elem_id=f"{TASK}-table",
-                elem_classes=["brisk-table"],
-            )  # fmt: skip
-            line = screen.line(TASK)
-    row = Buttons(run, stop, clear, line)
-    screen.wire(holder, TASK, row, [context, question, top_k, threshold], [marked, table], start, show, EXAMPLES)
-    screen.endpoint(holder, TASK, "answer", answer)
+def inputs() -> list[Component]:
+    context = gr.Textbox(
+        label="Context", lines=8, max_lines=11, placeholder="Paste the text that holds the answer",
+        elem_id=f"{TASK.name}-text",
+    )  # fmt: skip
+    question = gr.Textbox(
+        label="Question", max_lines=2, placeholder="Who, when, where, what?", elem_id=f"{TASK.name}-question"
+    )
+    with gr.Row():
+        top_k = gr.Slider(1, 10, value=TOP_K, step=1, label="Answers", scale=2, min_width=140)
+        threshold = gr.Slider(
+            0, 1, value=DEFAULT_THRESHOLD, step=0.05, label="No-answer threshold",
+            scale=3, min_width=200,
+        )  # fmt: skip
+    return [context, question, top_k, threshold]
+
+
+def outputs() -> list[Component]:
+    marked = gr.HighlightedText(
+        label="Answer in its context", color_map={"answer": "#0f5c4d"}, show_inline_category=False,
+        elem_id=f"{TASK.name}-result", elem_classes=["brisk-mark"],
+    )  # fmt: skip
+    table = gr.Dataframe(
+        headers=HEADERS, datatype="str", type="array", interactive=False, wrap=True, label="All answers",
+        column_widths=["55%", "15%", "15%", "15%"], buttons=[], elem_id=f"{TASK.name}-table",
+        elem_classes=["brisk-table"],
+    )  # fmt: skip
+    return [marked, table]
 
 
 def answer(
@@ -115,3 +111,9 @@ def answer(
     return lambda pipeline: [
         result.to_dict() for result in start(pipeline, context, question, top_k, no_answer_threshold)
     ]
+
+
+SCREEN = Screen(
+    TASK, "Finds the answer in a text, word for word, and marks the place. Or says that it is not there.",
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=answer,
+)  # fmt: skip

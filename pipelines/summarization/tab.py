@@ -7,17 +7,17 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.components import Component
 
+from pipelines.summarization import TASK
 from pipelines.summarization.examples import FILM, LETTER, MEETING, SCIENCE
 from pipelines.summarization.results import SummaryUpdate
 from pipelines.ui import screen
-from pipelines.ui.holder import EngineHolder
-from pipelines.ui.screen import Buttons, Example
+from pipelines.ui.screen import Example, Screen
 
 if TYPE_CHECKING:
     from pipelines.summarization.pipeline import SummarizationPipeline
 
-TASK = "summarization"
 LENGTHS = ["short", "medium", "long"]
 STYLES = ["prose", "bullets"]
 
@@ -43,28 +43,23 @@ def show(update: SummaryUpdate, *values: Any) -> tuple[list[Any], str]:
     return [update.summary_text], screen.status_line(f"{stage} {update.fraction:.0%}", speed, kind="busy")
 
 
-def build(holder: EngineHolder) -> None:
-    """The tab's contents and `/summarize`."""
-    with screen.page("A summary of a text of any length. What does not fit at once is read in parts, nothing is cut."):
-        with gr.Column(scale=1, min_width=300):
-            text = gr.Textbox(
-                label="Text", lines=11, max_lines=11, placeholder="Paste an article, a review, a report",
-                elem_id=f"{TASK}-text",
-            )  # fmt: skip
-            with gr.Row():
-                length = gr.Radio(LENGTHS, value="medium", label="Length", scale=3, min_width=236)
-                style = gr.Radio(STYLES, value="prose", label="Style", scale=2, min_width=156)
-            run, stop, clear = screen.buttons(TASK, "Summarize")
-        with gr.Column(scale=1, min_width=300):
-            summary = gr.Textbox(
-                label="Summary", lines=11, max_lines=18, interactive=False, elem_id=f"{TASK}-result",
-                elem_classes=["brisk-output"],
-            )  # fmt: skip
-            line = screen.line(TASK)
-            screen.copy_button(TASK, summary)
-    row = Buttons(run, stop, clear, line)
-    screen.wire(holder, TASK, row, [text, length, style], [summary], start, show, EXAMPLES)
-    screen.endpoint(holder, TASK, "summarize", summarize)
+def inputs() -> list[Component]:
+    text = gr.Textbox(
+        label="Text", lines=11, max_lines=11, placeholder="Paste an article, a review, a report",
+        elem_id=f"{TASK.name}-text",
+    )  # fmt: skip
+    with gr.Row():
+        length = gr.Radio(LENGTHS, value="medium", label="Length", scale=3, min_width=236)
+        style = gr.Radio(STYLES, value="prose", label="Style", scale=2, min_width=156)
+    return [text, length, style]
+
+
+def outputs() -> list[Component]:
+    summary = gr.Textbox(
+        label="Summary", lines=11, max_lines=18, interactive=False, elem_id=f"{TASK.name}-result",
+        elem_classes=["brisk-output"],
+    )  # fmt: skip
+    return [summary]
 
 
 def summarize(text: str, length: str = "medium", style: str = "prose") -> Callable[[Any], Iterable[dict[str, Any]]]:
@@ -91,3 +86,9 @@ def summarize(text: str, length: str = "medium", style: str = "prose") -> Callab
                     }
 
     return run
+
+
+SCREEN = Screen(
+    TASK, "A summary of a text of any length. What does not fit at once is read in parts, nothing is cut.",
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=summarize, copies=True,
+)  # fmt: skip

@@ -1,40 +1,25 @@
-"""What the screens of the tasks share: running a request on the page, its status line, examples, endpoints."""
+"""What the tabs of the tasks share: their layout, running a request on the page, its status line, examples."""
 
 from __future__ import annotations
 
 import html
-import inspect
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
-from gradio.context import get_blocks_context
+from gradio.components import Component
 
 from engine.errors import BadRequest, UserError
+from pipelines import Task
 from pipelines.results import RunInfo
+from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE, publish
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.work import Newest, Step, follow
 
 T = TypeVar("T")
-
-# Every event that runs the engine carries both. The engine batches what runs together; more requests wait in the queue.
-ENGINE_EVENTS = 4
-ENGINE_QUEUE = "engine"
-API_SILENCE_S = 1.0  # a request over HTTP that takes longer says so, which also lets it be cancelled
-
-
-@dataclass(frozen=True)
-class Buttons:
-    """The row under a task's inputs and the line that says how it goes."""
-
-    run: gr.Button
-    stop: gr.Button
-    clear: gr.Button
-    line: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -43,6 +28,35 @@ class Example:
 
     label: str
     values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Screen(Generic[T]):
+    """What makes a task's tab its own; `build` makes the tab and the endpoint of it.
+
+    Parameters
+    ----------
+    task : its name makes the elements' ids, its title names the Run button, its command the endpoint.
+    intro : one sentence above the inputs, which says what the task does.
+    inputs, outputs : each makes its components, in the left and in the right column, and returns those that a run
+        takes or changes, in order. The first input is the one that Clear empties.
+    start : `start(pipeline, *values of the inputs)` gives the results as they come.
+    show : `show(result, *values of the inputs)` gives the values of the outputs and the HTML of the status line.
+    examples : each fills the inputs, in their order.
+    answer : `answer(*arguments over HTTP)` checks them and gives the function of the pipeline whose results, dicts, are
+        sent (see `pipelines.ui.endpoint`). Its parameters and its docstring are those of the endpoint.
+    copies : whether a button copies the first output.
+    """
+
+    task: Task
+    intro: str
+    inputs: Callable[[], list[Component]]
+    outputs: Callable[[], list[Component]]
+    start: Callable[..., Iterable[T]]
+    show: Callable[..., tuple[list[Any], str]]
+    examples: Sequence[Example]
+    answer: Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]
+    copies: bool = False
 
 
 # ---- words on the page
@@ -80,122 +94,115 @@ def toast(error: UserError) -> gr.Error:
     return gr.Error(html.escape(str(error)), duration=None, print_exception=False)
 
 
-# ---- pieces of a tab
+# ---- a tab
 
 
-@contextmanager
-def page(intro: str) -> Iterator[None]:
-    """A tab's contents under one sentence that says what it does."""
-    gr.HTML(f'<p class="brisk-intro">{html.escape(intro)}</p>')
+def build(holder: EngineHolder, screen: Screen[Any]) -> None:
+    """A task's tab, in the blocks that are open, and its endpoint."""
+    name = screen.task.name
+    gr.HTML(f'<p class="brisk-intro">{html.escape(screen.intro)}</p>')
     with gr.Row(equal_height=False, elem_classes=["brisk-page"]):
-        yield
+        with gr.Column(scale=1, min_width=300):
+            inputs = screen.inputs()
+            with gr.Row(elem_classes=["brisk-buttons"]):
+                run = gr.Button(
+                    screen.task.title, variant="primary", elem_id=f"{name}-run", elem_classes=["brisk-run"],
+                    min_width=120,
+                )  # fmt: skip
+                stop = gr.Button(
+                    "Stop", variant="stop", elem_id=f"{name}-stop", elem_classes=["brisk-stop"], min_width=72,
+                    interactive=False,
+                )  # fmt: skip
+                clear = gr.Button("Clear", elem_id=f"{name}-clear", elem_classes=["brisk-clear"], min_width=72)
+        with gr.Column(scale=1, min_width=300):
+            outputs = screen.outputs()
+            line = gr.HTML("", label="Status", elem_id=f"{name}-line", elem_classes=["brisk-line-place"])
+            if screen.copies:  # the box's own button would take its label away from screen readers
+                copy = gr.Button("Copy", size="sm", elem_id=f"{name}-copy", elem_classes=["brisk-copy"], min_width=72)
+                copy.click(None, outputs[:1], None, js="(text) => window.briskCopy(text)", api_visibility="private")
+    _wire(holder, screen, inputs, outputs, (run, stop, clear), line)
+    publish(holder, screen.task, screen.answer)
 
 
-def buttons(task: str, run: str) -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Run, Stop, Clear in a row; `task` makes their ids."""
-    with gr.Row(elem_classes=["brisk-buttons"]):
-        return (
-            gr.Button(run, variant="primary", elem_id=f"{task}-run", elem_classes=["brisk-run"], min_width=120),
-            gr.Button(
-                "Stop", variant="stop", elem_id=f"{task}-stop", elem_classes=["brisk-stop"], min_width=72,
-                interactive=False,
-            ),
-            gr.Button("Clear", elem_id=f"{task}-clear", elem_classes=["brisk-clear"], min_width=72),
-        )  # fmt: skip
-
-
-def line(task: str) -> gr.HTML:
-    """The place of a task's status line."""
-    return gr.HTML("", label="Status", elem_id=f"{task}-line", elem_classes=["brisk-line-place"])
-
-
-def copy_button(task: str, source: gr.Textbox) -> None:
-    """A button that copies a text box. (The box's own would take its label away from screen readers.)"""
-    button = gr.Button("Copy", size="sm", elem_id=f"{task}-copy", elem_classes=["brisk-copy"], min_width=72)
-    button.click(None, [source], None, js="(text) => window.briskCopy(text)", api_visibility="private")
-
-
-def wire(
+def _wire(
     holder: EngineHolder,
-    task: str,
-    row: Buttons,
-    inputs: Sequence[gr.components.Component],
-    outputs: Sequence[gr.components.Component],
-    start: Callable[..., Iterable[T]],
-    show: Callable[..., tuple[list[Any], str]],
-    examples: Sequence[Example],
+    screen: Screen[Any],
+    inputs: list[Component],
+    outputs: list[Component],
+    buttons: tuple[gr.Button, gr.Button, gr.Button],
+    line: gr.HTML,
 ) -> None:
-    """Connects a tab: Run, Stop, Clear and the examples.
-
-    Parameters
-    ----------
-    inputs, outputs : components; examples fill the inputs in this order.
-    start : `start(pipeline, *values of the inputs)` gives the results as they come.
-    show : `show(result, *values of the inputs)` gives the values of the outputs and the HTML of the line.
-    """
-    handler = run_handler(holder, task, start, show, len(outputs))
+    """Connects Run, Stop and Clear (`buttons`, in this order), the status line, and the examples."""
+    run, stop, clear = buttons
+    handler = run_handler(holder, screen, len(outputs))
     ticket = gr.State(0)  # an example raises it, which runs the same one event as the button
     with gr.Column(elem_classes=["brisk-examples"]):
         chooser = gr.Dataset(
             components=["textbox"],
-            samples=[[example.label] for example in examples],
-            sample_labels=[example.label for example in examples],
+            samples=[[example.label] for example in screen.examples],
+            sample_labels=[example.label for example in screen.examples],
             type="index",
             label="Examples",
             layout="gallery",
-            elem_id=f"{task}-examples",
+            elem_id=f"{screen.task.name}-examples",
         )
-    run = gr.on(
-        [row.run.click, ticket.change],
+    event = gr.on(
+        [run.click, ticket.change],
         handler,
-        list(inputs),
-        [*outputs, row.line, row.stop],
+        inputs,
+        [*outputs, line, stop],
         concurrency_limit=ENGINE_EVENTS,
         concurrency_id=ENGINE_QUEUE,
         trigger_mode="multiple",  # a new run takes the place of the one before
         show_progress="hidden",
         api_visibility="private",
     )
-    for trigger in (row.stop.click, row.clear.click):
+    for trigger in (stop.click, clear.click):
         # Before what these do next: events of one click are dispatched in the order they were made here, and a frame
         # of the cancelled run must not come after.
-        trigger(None, None, None, cancels=[run], queue=False, api_visibility="private")
+        trigger(None, None, None, cancels=[event], queue=False, api_visibility="private")
     chooser.click(
-        lambda index, count: [*examples[index].values, count + 1],
+        lambda index, count: [*screen.examples[index].values, count + 1],
         [chooser, ticket],
         [*inputs, ticket],
         concurrency_limit=None,  # in the queue all the same: the change of a State is told only from there
         show_progress="hidden",
         api_visibility="private",
     )
-    row.stop.click(
+    stop.click(
         lambda before: (_stopped(before), gr.update(interactive=False)),
-        [row.line],
-        [row.line, row.stop],
+        [line],
+        [line, stop],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     )
     empty = [component.value for component in inputs[:1]]
-    row.clear.click(
+    clear.click(
         lambda: (*empty, *[None] * len(outputs), "", gr.update(interactive=False)),
         None,
-        [*inputs[:1], *outputs, row.line, row.stop],
+        [*inputs[:1], *outputs, line, stop],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     )
 
 
-def run_handler(
-    holder: EngineHolder,
-    task: str,
-    start: Callable[..., Iterable[T]],
-    show: Callable[..., tuple[list[Any], str]],
-    outputs: int,
-) -> Callable[..., Iterator[list[Any]]]:
+def run_handler(holder: EngineHolder, screen: Screen[Any], outputs: int) -> Callable[..., Iterator[list[Any]]]:
     """The generator behind a Run button: what was there before stays until something new comes, errors become toasts,
-    and closing it stops the engine, as does another run of the same visitor's."""
+    and closing it stops the engine, as does another run of the same visitor's.
+
+    Parameters
+    ----------
+    holder : where the pipeline comes from.
+    screen : the task, and its `start` and `show`.
+    outputs : how many output components there are.
+
+    Returns
+    -------
+    A function of the Gradio request and the values of the inputs, which yields lists of the outputs' values, the HTML
+    of the line and an update of the Stop button.
+    """
     newest = Newest()
 
     def handler(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
@@ -204,13 +211,13 @@ def run_handler(
 
     def frames(stopped: threading.Event, *values: Any) -> Iterator[list[Any]]:
         yield [*[gr.skip()] * outputs, status_line("Waiting", kind="busy"), gr.update(interactive=True)]
-        steps = follow(holder, task, lambda pipeline: start(pipeline, *values), stopped)
+        steps = follow(holder, screen.task.name, lambda pipeline: screen.start(pipeline, *values), stopped)
         try:
             for step in steps:
                 if step.value is None:
                     yield [*[gr.skip()] * outputs, busy_line(step), gr.skip()]
                 else:
-                    shown, line = show(step.value, *values)
+                    shown, line = screen.show(step.value, *values)
                     yield [*shown, line, gr.skip()]
         except Exception as error:
             sentence = str(error) if isinstance(error, UserError) else "This is a fault of ours: the log says more."
@@ -225,47 +232,6 @@ def run_handler(
             yield [*[gr.skip()] * (outputs + 1), gr.update(interactive=False)]
 
     return handler
-
-
-# ---- endpoints
-
-
-def endpoint(holder: EngineHolder, task: str, name: str, function: Callable[..., Any]) -> None:
-    """Publishes a function at `/name` with its own parameter names, defaults and docstring.
-
-    `function(...)` checks its arguments and returns `start` as `follow` takes it, each result with `to_dict`, or a
-    dict as it is. The last value sent is the result; a request that takes longer says what it waits for meanwhile.
-    """
-
-    def handler(*values: Any) -> Iterator[dict[str, Any]]:
-        said = 0.0
-        try:
-            steps = follow(holder, task, function(*values))
-            try:
-                for step in steps:
-                    if step.value is not None:
-                        yield step.value
-                    elif step.seconds - said > API_SILENCE_S:
-                        said = step.seconds
-                        yield {"stage": step.stage, "seconds": round(step.seconds, 1)}
-            finally:
-                steps.close()  # type: ignore[attr-defined]
-        except UserError as error:
-            raise gr.Error(str(error), duration=None, print_exception=False) from error
-
-    signature = inspect.signature(function, eval_str=True)
-    handler.__signature__ = signature.replace(return_annotation=dict)  # type: ignore[attr-defined]
-    handler.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()} | {"return": dict}
-    handler.__name__, handler.__doc__ = name, function.__doc__
-    published = gr.api(
-        handler, api_name=name, concurrency_limit=ENGINE_EVENTS, concurrency_id=ENGINE_QUEUE, api_visibility="public"
-    )
-    root = get_blocks_context()
-    assert root is not None, "an endpoint is made inside Blocks"
-    event = root.fns[published["id"]]
-    for block, label in zip([*event.inputs, *event.outputs], [*signature.parameters, "result"], strict=True):
-        if isinstance(block, gr.components.Component):
-            block.label = label.replace("_", " ")
 
 
 def number(value: Any, name: str, kind: type[int] | type[float]) -> Any:

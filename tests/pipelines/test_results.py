@@ -69,5 +69,6 @@ def test_json_has_the_shapes_of_hugging_face_at_the_top() -> None:
 def test_every_task_names_a_pipeline_and_an_evaluation_that_exist() -> None:
     assert [task.endpoint for task in TASKS.values()] == ["/classify", "/summarize", "/answer", "/generate"]
     for task in TASKS.values():
-        assert all(callable(load(path)) for path in (task.pipeline, task.tab, task.run))
+        assert callable(load(task.pipeline)) and callable(load(task.run))
+        assert load(task.tab).task is task
         assert {"run", "figures", "example", "prompt", "reading"} <= set(dir(load(task.evaluation)))

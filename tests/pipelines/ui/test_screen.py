@@ -35,7 +35,7 @@ TABS: dict[str, tuple[Any, int, tuple[Any, ...]]] = {
 
 def handler(holder: EngineHolder, task: str) -> Any:
     tab, outputs, _ = TABS[task]
-    return partial(screen.run_handler(holder, task, tab.start, tab.show, outputs), VISITOR)
+    return partial(screen.run_handler(holder, tab.SCREEN, outputs), VISITOR)
 
 
 @pytest.mark.parametrize("task", TABS)
@@ -76,7 +76,7 @@ def test_a_new_run_takes_the_place_of_the_one_before() -> None:
 
 def test_visitors_do_not_stop_each_other() -> None:
     holder = holding(PacedEngine(reply=lambda prompt: "A fine answer.", pace=0.05))
-    run = screen.run_handler(holder, "generation", generation.start, generation.show, 1)
+    run = screen.run_handler(holder, generation.SCREEN, 1)
     one, two = (run(gr.Request(session_hash=name), *TABS["generation"][2]) for name in "ab")
     next(one), next(two)
     for frames in (list(one), list(two)):

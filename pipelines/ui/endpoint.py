@@ -1,0 +1,68 @@
+"""The HTTP endpoint of a task: a function published under its own parameter names, run like the page's requests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.context import get_blocks_context
+
+from engine.errors import UserError
+from pipelines import Task
+from pipelines.ui.holder import EngineHolder
+from pipelines.ui.work import follow
+
+# Every event that runs the engine carries both. The engine batches what runs together; more requests wait in the queue.
+ENGINE_EVENTS = 4
+ENGINE_QUEUE = "engine"
+API_SILENCE_S = 1.0  # a request over HTTP that takes longer says so, which also lets it be cancelled
+
+
+def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]) -> None:
+    """Publishes a task at `task.endpoint`, inside the Gradio Blocks that are open.
+
+    The last value sent is the result; a request that takes longer says what it waits for meanwhile.
+
+    Parameters
+    ----------
+    holder : where the pipeline comes from.
+    task : its command names the endpoint.
+    answer : `answer(*arguments)` checks the arguments and gives a function of the pipeline, whose results are sent. The
+        endpoint has its parameter names, defaults and docstring.
+    """
+
+    def handler(*values: Any) -> Iterator[dict[str, Any]]:
+        said = 0.0
+        try:
+            steps = follow(holder, task.name, answer(*values))
+            try:
+                for step in steps:
+                    if step.value is not None:
+                        yield step.value
+                    elif step.seconds - said > API_SILENCE_S:
+                        said = step.seconds
+                        yield {"stage": step.stage, "seconds": round(step.seconds, 1)}
+            finally:
+                steps.close()  # type: ignore[attr-defined]
+        except UserError as error:
+            raise gr.Error(str(error), duration=None, print_exception=False) from error
+
+    signature = inspect.signature(answer, eval_str=True)
+    handler.__signature__ = signature.replace(return_annotation=dict)  # type: ignore[attr-defined]
+    handler.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()} | {"return": dict}
+    handler.__name__, handler.__doc__ = task.command, answer.__doc__
+    published = gr.api(
+        handler,
+        api_name=task.command,
+        concurrency_limit=ENGINE_EVENTS,
+        concurrency_id=ENGINE_QUEUE,
+        api_visibility="public",
+    )
+    root = get_blocks_context()
+    assert root is not None, "an endpoint is made inside Blocks"
+    event = root.fns[published["id"]]
+    for block, label in zip([*event.inputs, *event.outputs], [*signature.parameters, "result"], strict=True):
+        if isinstance(block, gr.components.Component):
+            block.label = label.replace("_", " ")
