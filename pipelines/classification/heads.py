@@ -1,8 +1,8 @@
 """Trained heads: a logistic regression on the engine's own features, a few kilobytes beside the model.
 
 The features are hidden states after one of the middle layers: the engine stops there, so a head costs less than reading
-the text to the end. Either their mean over the bare text ("mean"), or the state after the words that zero-shot
-classification puts behind a text ("last"), where the model is about to say what it thinks of it.
+the text to the end. Either their mean over the bare text ("mean"), or the state after the instruction that
+zero-shot classification puts behind a text ("last"), where the model is about to say what it thinks of it.
 `python -m pipelines.classification.train` makes a head.
 """
 
@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
 from engine.errors import BadRequest, UserError
-from pipelines.classification.templates import WORDS
+from pipelines.classification.templates import INSTRUCTION
 from pipelines.prompt import text_prompt
 from pipelines.text import check_text, room_for_text, shorten_text
 
@@ -77,10 +77,10 @@ def read_features(
     engine: Engine, text: str, layer: int, tokens: int, reading: Reading
 ) -> tuple[np.ndarray, int, Shortened | None]:
     """The features f32 [D] of a text, how many tokens were read, and what was left out."""
-    beside = len(text_prompt(engine, "", WORDS)) + 2  # two seams may split anew
+    beside = len(text_prompt(engine, "", INSTRUCTION)) + 2  # two seams may split anew
     room = min(tokens, room_for_text(engine, beside=beside, max_tokens=0))
     short, shortened = shorten_text(engine.tokenizer, check_text(text), room)
-    ids = text_prompt(engine, short, WORDS) if reading == "last" else engine.tokenizer.encode(short)
+    ids = text_prompt(engine, short, INSTRUCTION) if reading == "last" else engine.tokenizer.encode(short)
     return engine.embed([ids], layer, reading)[0], len(ids), shortened
 
 

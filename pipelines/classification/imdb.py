@@ -14,7 +14,7 @@ from scipy.special import expit
 from engine.errors import BadRequest, UserError
 from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
-from pipelines.classification.templates import CONTENT_FREE, WORDS
+from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
 from pipelines.evaluation.contrast import PREFIX, read_contrast
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import baseline, sentiment_judge
@@ -76,8 +76,8 @@ class ClassificationEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`. Every kind in `KINDS` is a probability of "positive"."""
 
     prompt = (
-        f"{{text}}{WORDS}\n\nwith {' / '.join(LABELS)} scored as the next word; content-free inputs: {CONTENT_FREE!r}; "
-        "a trained head reads the bare text, or the state behind the same words, as its file says"
+        f"{{text}}{INSTRUCTION}\n\nwith {' / '.join(LABELS)} scored as the next word; content-free inputs: "
+        f"{CONTENT_FREE!r}; a trained head reads the bare text, or the state behind the same words, as its file says"
     )
     reading = (
         "Zero-shot: nothing was fitted, but where it says 'of train'. With two labels calibration (Zhao et al. 2021), "

@@ -103,7 +103,7 @@ class ClassificationPipeline:
         choices = tuple(templates.CHOICE.format(label=name) for name in names)
         tokenizer = self.engine.tokenizer
         encoded = [tokenizer.encode(choice, add_bos=False) for choice in choices]
-        beside = len(text_prompt(self.engine, "", templates.WORDS)) + 2  # two seams may split anew
+        beside = len(text_prompt(self.engine, "", templates.INSTRUCTION)) + 2  # two seams may split anew
         room = room_for_text(self.engine, beside=beside, max_tokens=max(map(len, encoded)))
         short, shortened = shorten_text(tokenizer, text, room)
         logprobs, timing = self._score(short, encoded)
@@ -119,13 +119,13 @@ class ClassificationPipeline:
         return Judgement(raw, calibrated, logprobs, run_info(self.engine, timing, shortened))
 
     def _score(self, text: str, choices: Sequence[Sequence[int]]) -> tuple[np.ndarray, Timing]:
-        [scores] = self.engine.score([text_prompt(self.engine, text, templates.WORDS)], choices)
+        [scores] = self.engine.score([text_prompt(self.engine, text, templates.INSTRUCTION)], choices)
         return np.array(scores.logprobs, dtype=np.float64), scores.timing
 
     def _prior(self, choices: tuple[str, ...], encoded: Sequence[Sequence[int]]) -> tuple[np.ndarray, list[Timing]]:
         """Log-probabilities of the choices after each content-free input, f64 [inputs, choices], and the work that
         took: none where they are known from before."""
-        key = (templates.WORDS, choices)
+        key = (templates.INSTRUCTION, choices)
         with self._lock:
             known = self._priors.get(key)
         if known is not None:

@@ -51,7 +51,7 @@ def train(
     choose_on: Annotated[int, typer.Option(help="Rows that the layer is chosen on.")] = 1000,
     tokens: Annotated[int, typer.Option(help="Most tokens read of a text: its head and its tail.")] = 256,
     reading: Annotated[
-        str, typer.Option(help="last: the state after the zero-shot's words; mean: of the bare text.")
+        str, typer.Option(help="last: the state after zero-shot's instruction; mean: of the bare text.")
     ] = "last",
     turned: Annotated[
         str,

@@ -15,7 +15,7 @@ from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.evaluation.statistics import Figure, auc, mean, share
 from pipelines.prompt import text_prompt
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
-from pipelines.question_answering.prompts import WORDS
+from pipelines.question_answering.prompts import INSTRUCTION
 from pipelines.results import Shortened
 from pipelines.text import room_for_text, shorten_text
 
@@ -77,7 +77,7 @@ class QuestionAnsweringEvaluation:
     prompt = (
         f"{{context}}{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}; "
         f"content-free: {CONTENT_FREE!r}\n\n"
-        f"{{context}}{WORDS}\n\nwith {RATING}, a span of the review"
+        f"{{context}}{INSTRUCTION}\n\nwith {RATING}, a span of the review"
     )
     reading = (
         "Yes/no: 'liked' and 'disliked' are asked apart; a pair is consistent when the two answers differ, and 50 % "

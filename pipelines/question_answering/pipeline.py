@@ -90,7 +90,7 @@ class QuestionAnsweringPipeline:
 
     def _windows(self, question: str, context: str) -> list[_Window]:
         tokenizer = self.engine.tokenizer
-        bare = prompts.WORDS.format(first="", last="", question=question)
+        bare = prompts.INSTRUCTION.format(first="", last="", question=question)
         beside = len(text_prompt(self.engine, "", bare)) + 2 * prompts.SHOWN_TOKENS + 4  # seams may split anew
         room = room_for_text(self.engine, beside=beside, max_tokens=MAX_ANSWER_TOKENS)
         _, offsets = tokenizer.encode_with_offsets(context)
@@ -102,13 +102,15 @@ class QuestionAnsweringPipeline:
         words = context.split()
         first = " ".join(words[: prompts.SHOWN_WORDS])
         last = " ".join(words[-prompts.SHOWN_WORDS :]).rstrip(".")
-        asked = prompts.WORDS.format(first=self._at_most(first), last=self._at_most(last), question=question)
-        return text_prompt(self.engine, context, asked)
+        instruction = prompts.INSTRUCTION.format(
+            first=self._at_most(first), last=self._at_most(last), question=question
+        )
+        return text_prompt(self.engine, context, instruction)
 
-    def _at_most(self, words: str) -> str:
-        while len(self.engine.tokenizer.encode(words)) > prompts.SHOWN_TOKENS:
-            words = words[: len(words) // 2]
-        return words
+    def _at_most(self, piece: str) -> str:
+        while len(self.engine.tokenizer.encode(piece)) > prompts.SHOWN_TOKENS:
+            piece = piece[: len(piece) // 2]
+        return piece
 
     def _search(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
         """Answers of all windows, the probability of none, and the work that took."""

@@ -1,4 +1,4 @@
-"""The words after a context, as data.
+"""The instruction after a context, as data.
 
 Chosen on answerable SQuAD 2.0 questions of half of its titles (an even crc32), with the default model in int8: the
 plain question gave F1 0.08 (n = 28), since a small instruct model answers in sentences of its own. Two examples that
@@ -9,7 +9,7 @@ paired bootstrap), at ten tokens less. One example alone gave 0.35, and answers 
 """
 
 # After the context, inside the user's turn of a chat model (see `pipelines.prompt`): the model writes on.
-WORDS = (
+INSTRUCTION = (
     "\n\nQuestion: How does the text begin?\nAnswer: {first}\n"
     "Question: How does the text end?\nAnswer: {last}\n"
     "Question: {question}\nAnswer:"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.classification.templates import WORDS as TONE
+from pipelines.classification.templates import INSTRUCTION as TONE
 from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import judged, sentiment_judge

@@ -96,9 +96,9 @@ class SummarizationPipeline:
             return tokenizer.encode(prompts.SEQ2SEQ_PREFIX.get(self.engine.info.family, "") + text)
         if not is_chat(self.engine):
             return text_prompt(self.engine, text, prompts.PLAIN[style])
-        words = (prompts.PROSE if style == "prose" else prompts.BULLETS).format(length=LENGTHS[length])
+        instruction = (prompts.PROSE if style == "prose" else prompts.BULLETS).format(length=LENGTHS[length])
         # The answer opens with a bullet where bullets are wanted.
-        return text_prompt(self.engine, text, words, reply="-" if style == "bullets" else "")
+        return text_prompt(self.engine, text, instruction, reply="-" if style == "bullets" else "")
 
     def _updates(
         self, text: str, length: LengthName, style: Style, params: SamplingParams, room: int

@@ -19,7 +19,7 @@ from pipelines.summarization.pipeline import SummarizationPipeline
 from tests.pipelines.fake_engine import FakeEngine
 
 TEXT = st.text(st.sampled_from("ab .!\n:-_1é漢👍<|>"), max_size=24)
-WORDS = st.sampled_from(["\n\nIn a word:", "\n\nQuestion: Why?\nAnswer:", "", "s and more", "\n"])
+INSTRUCTION = st.sampled_from(["\n\nIn a word:", "\n\nQuestion: Why?\nAnswer:", "", "s and more", "\n"])
 REVIEW = (
     "I went in expecting little and left in tears. Marta Ruiz plays a night nurse who finds her lost brother in ward "
     "nine, and she is superb. The first hour is slow, but the ending is the best I have seen this year.\nIt was filmed "
@@ -66,18 +66,18 @@ def test_four_tasks_on_a_text_begin_alike(tokenizer: Tokenizer) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=TEXT, words=WORDS, reply=st.sampled_from([None, "", "-"]))
+@given(text=TEXT, instruction=INSTRUCTION, reply=st.sampled_from([None, "", "-"]))
 def test_the_ids_up_to_the_texts_end_are_its_own(
-    tokenizer: Tokenizer, text: str, words: str, reply: str | None
+    tokenizer: Tokenizer, text: str, instruction: str, reply: str | None
 ) -> None:
     engine = with_tokenizer(tokenizer)
     before, after = tokenizer.around([{"role": "user", "content": ""}])
-    ids = text_prompt(engine, text, words, reply=reply)
+    ids = text_prompt(engine, text, instruction, reply=reply)
     alike = [*before, *tokenizer.encode(text.strip(), add_bos=False)]
     assert ids[: len(alike)] == alike
     end = [] if reply is None else [*after, *tokenizer.encode(reply, add_bos=False)]
     shown = tokenizer.decode(ids[len(before) : len(ids) - len(end)], skip_special=False)
-    assert shown == text.strip() + words and ids[len(ids) - len(end) :] == end
+    assert shown == text.strip() + instruction and ids[len(ids) - len(end) :] == end
 
 
 def test_a_reply_gives_what_the_chat_itself_gives(tokenizer: Tokenizer) -> None:

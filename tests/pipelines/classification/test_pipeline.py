@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import BadRequest
 from pipelines.classification.pipeline import MAX_LABELS, ClassificationPipeline
-from pipelines.classification.templates import CONTENT_FREE, WORDS
+from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
 from tests.pipelines.fake_engine import FakeEngine
 
 
@@ -24,7 +24,7 @@ def test_the_text_stands_first_and_is_run_once_for_all_labels() -> None:
     engine = FakeEngine()
     pipeline(engine)("Some text.", ("a", "b", "c"), calibrate=False)
     assert [prompt for prompt in engine.prompts if "Some text." in prompt] == engine.prompts[:1]
-    assert engine.prompts[0] == f"user\nSome text.{WORDS}", "the model writes on where the words end"
+    assert engine.prompts[0] == f"user\nSome text.{INSTRUCTION}", "the model writes on where the instruction ends"
 
 
 def test_the_first_run_counts_the_content_free_inputs_and_what_they_share() -> None:
