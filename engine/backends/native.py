@@ -12,16 +12,17 @@ import torch.nn.functional as F
 
 from engine.backends.base import JOB_SLOTS, MAX_ROWS, Backend
 from engine.backends.dtypes import compute_dtype, precision_name
-from engine.cache.run import KVRun
-from engine.cache.static import StaticCache, storage
+from engine.cache.kv_run import KVRun
+from engine.cache.static import StaticCache, stored_precision
 from engine.config import EngineConfig
 from engine.errors import BadRequest
+from engine.model.build import BuildOptions
 from engine.model.decoder import Decoder, Segment
-from engine.model.dense import fastest
 from engine.model.families import Architecture
+from engine.model.onednn import fastest
 from engine.results import log_softmax
 from engine.weights import ModelFiles
-from engine.weights.converted import prepare
+from engine.weights.converted import load_parameters
 
 if TYPE_CHECKING:
     from engine.kernels.native import CompiledModel
@@ -46,9 +47,9 @@ class NativeBackend(Backend):
     config : of it precision, kv_precision, prefill, kernels, max_context and max_batch are used.
     device : where weights are and prompts are computed.
     threads : CPU threads of the compiled kernels.
-    on_layer : hears the share of the weights that is loaded, 0 to 1.
+    on_share : hears the share of the weights that is loaded, 0 to 1.
 
-    Raises BadRequest where max_context is longer than the model's window, and as `prepare` does.
+    Raises BadRequest where max_context is longer than the model's window, and as `load_parameters` does.
     """
 
     name = "native"
@@ -63,7 +64,7 @@ class NativeBackend(Backend):
         config: EngineConfig,
         device: torch.device,
         threads: int,
-        on_layer: Callable[[float], None] | None = None,
+        on_share: Callable[[float], None] | None = None,
     ) -> None:
         if config.max_context > arch.context:
             raise BadRequest(f"max_context is {config.max_context}: this model's window is {arch.context} tokens.")
@@ -72,15 +73,14 @@ class NativeBackend(Backend):
         self.max_context = config.max_context or min(arch.context, 4096)
         self.notes: list[str] = list(arch.notes)
         dtype = compute_dtype(device, config.precision)
-        self.params = prepare(
-            arch, files, config.precision,
-            context=self.max_context, device=device, compute_dtype=dtype, on_layer=on_layer,
-        )  # fmt: skip
+        self.params = load_parameters(
+            arch, files, BuildOptions(config.precision, self.max_context, device, dtype), on_share
+        )
         self.parameters, self.nbytes = self.params.count(), self.params.nbytes()
         slots = config.max_batch + JOB_SLOTS
         self.cache = StaticCache(
             arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device,
-            storage(config.kv_precision, config.precision),
+            stored_precision(config.kv_precision, config.precision),
         )  # fmt: skip
         self._use_kernels = config.kernels and device.type == "cpu"
         self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear)

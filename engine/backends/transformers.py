@@ -33,7 +33,7 @@ from transformers.utils.logging import disable_progress_bar
 from engine.backends.base import JOB_SLOTS, Backend
 from engine.backends.dtypes import compute_dtype, precision_name
 from engine.backends.encoders import Encoder, window
-from engine.cache.run import KVRun
+from engine.cache.kv_run import KVRun
 from engine.config import EngineConfig
 from engine.errors import BadModel, BadRequest
 from engine.model.quantize import GROUP, quantize_groups, quantize_rows, widen_groups

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.cache.run import KVRun
+from engine.cache.kv_run import KVRun
 
 
 class Node:

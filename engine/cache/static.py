@@ -14,8 +14,9 @@ from engine import memory
 SMALLEST_SCALE = 1e-12  # of an int8 head that is all zero
 
 
-def storage(asked: str, weights: str) -> str:
-    """What `EngineConfig.kv_precision` stores: "auto" is fp32 beside fp32 weights, else half."""
+def stored_precision(asked: str, weights: str) -> str:
+    """The precision of keys and values that `EngineConfig.kv_precision` asks for beside weights of a precision: "auto"
+    is fp32 beside fp32, else half."""
     if asked != "auto":
         return asked
     return "fp32" if weights == "fp32" else "half"
@@ -28,7 +29,9 @@ class StaticCache:
 
     Parameters
     ----------
+    layers, slots, kv_heads, context, head_dim : the sizes L, S, G, C and E of what is kept.
     dtype : what the model computes in, and what `load` gives.
+    device : where it is kept; None is the CPU.
     precision : "fp32"; "half" (16 bit: `dtype` where that is 16 bit, else fp16); "int8" (one symmetric scale for each
         head and position); "" stores `dtype`.
 

@@ -22,9 +22,9 @@ from engine.config import DEFAULT_MODEL, Precision
 from engine.errors import BadRequest, UserError
 from engine.measure import check_prompts
 from engine.measure.lossless import identities
+from engine.model.build import BuildOptions, build_parameters
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import describe
-from engine.model.parameters import build
 
 LOGIT_BOUND = 1e-4  # fp32, max |difference|
 
@@ -56,8 +56,7 @@ def random_models() -> Iterator[tuple[str, Any]]:
 def parity(model: Any) -> tuple[float, float, float]:
     """Max |logit difference| alone, in a ragged batch, and with the prompt cut into chunks of 7."""
     arch = describe(model.config.to_dict())
-    params = build(arch, dict(model.state_dict()), "fp32", context=128,
-                   device=torch.device("cpu"), compute_dtype=torch.float32)  # fmt: skip
+    params = build_parameters(arch, dict(model.state_dict()), BuildOptions("fp32", 128))
     decoder = Decoder(arch, params, StaticCache(arch.layers, 4, arch.kv_heads, 128, arch.head_dim))
     generator = torch.Generator().manual_seed(1)
     texts = [torch.randint(arch.vocabulary, (n,), generator=generator) for n in (1, 90, 33, 7)]

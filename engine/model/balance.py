@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from engine.cache.static import StaticCache
+from engine.model.build import BuildOptions, build_parameters
+from engine.model.checkpoint import Checkpoint, State
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import Architecture
-from engine.model.parameters import Matrix, State, build
+from engine.model.matrix import Matrix
 
 # Tokens drawn at random show which columns are large as well as prose does (KL to fp32 of the default model 0.0039 and
 # 0.0041 nats, where unbalanced weights lose 0.0055; reviews for training), and need neither a text nor a language.
@@ -43,6 +45,9 @@ class Balanced(Mapping[str, Tensor]):
             tensor = tensor.float() * factor
         return tensor
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._state
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._state)
 
@@ -65,33 +70,27 @@ class _Recorder(Decoder):
 
 def balanced(arch: Architecture, state: State) -> Balanced:
     """The same model by other numbers (HF names, checked against `expected_shapes` by the caller)."""
-    names = arch.family.names
-    prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
+    names, found = arch.family.names, Checkpoint(arch, state)
     factors: dict[str, tuple[Tensor, ...]] = {}
 
     def scale(name: str, part: str, factor: Tensor) -> None:
-        key = f"{prefix}{name}.{part}"
-        if key in state:
+        if (key := found.key(name, part)) in state:
             factors[key] = (*factors.get(key, ()), factor)
 
     def scale_columns(name: str, factor: Tensor) -> None:
         scale(name, "weight", factor[:, None] if arch.family.transposed else factor)
 
-    def weight(name: str) -> Tensor:
-        found = state[f"{prefix}{name}.weight"].float()
-        return found.T if arch.family.transposed else found
-
     for layer, (qkv_in, up_in, down_in) in enumerate(inputs(arch, state)):
         qkv, up = ([name.format(layer) for name in part] for part in (names.qkv, names.up))
         for norm, matrices, squares in ((names.norm1, qkv, qkv_in), (names.norm2, up, up_in)):
-            factor = factors_of(squares, [weight(name) for name in matrices])
+            factor = factors_of(squares, [found.matrix(name) for name in matrices])
             for part in ("weight", "bias"):
                 scale(norm.format(layer), part, 1 / factor)
             for name in matrices:
                 scale_columns(name, factor)
         if arch.family.gated:
             down, linear = names.down.format(layer), up[1]
-            factor = factors_of(down_in, [weight(down)])
+            factor = factors_of(down_in, [found.matrix(down)])
             scale_columns(down, factor)
             scale(linear, "weight", 1 / factor[:, None])
             scale(linear, "bias", 1 / factor)
@@ -112,13 +111,12 @@ def factors_of(squares: Tensor, weights: list[Tensor]) -> Tensor:
 def inputs(arch: Architecture, state: State) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Of each layer in fp32, the mean squares f32 [columns] of what its qkv, up and down matrices are multiplied with,
     over random tokens. One layer is held at a time, as a model of its own whose embeddings are what comes in."""
-    length, device = min(LENGTH, arch.context), torch.device("cpu")
+    length = min(LENGTH, arch.context)
     tokens = torch.randint(arch.vocabulary, (SEQUENCES * length,), generator=torch.Generator().manual_seed(SEED))
-    names = arch.family.names
-    prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
-    x = state[f"{prefix}{names.embed}.weight"][tokens].float()  # [N, D]
+    names, found = arch.family.names, Checkpoint(arch, state)
+    x = state[found.key(names.embed)][tokens].float()  # [N, D]
     if names.positions:
-        x = x + state[f"{prefix}{names.positions}.weight"][:length].float().repeat(SEQUENCES, 1)
+        x = x + found.table(names.positions)[:length].repeat(SEQUENCES, 1)
     one = replace(arch, layers=1, vocabulary=len(x), tied=True)
     cache = StaticCache(1, SEQUENCES, arch.kv_heads, length, arch.head_dim, torch.float32)
     segments = [Segment(slot, 0, length) for slot in range(SEQUENCES)]
@@ -127,9 +125,9 @@ def inputs(arch: Architecture, state: State) -> Iterator[tuple[Tensor, Tensor, T
         own = {f"{names.embed}.weight": x}
         for name in parts:
             for part in ("weight", "bias"):
-                if (key := f"{prefix}{name.format(layer)}.{part}") in state:
-                    own[f"{name.format(0)}.{part}"] = state[key]
-        params = build(one, own, "fp32", context=length, device=device, compute_dtype=torch.float32)
+                if (stored := found.find(name.format(layer), part)) is not None:
+                    own[f"{name.format(0)}.{part}"] = stored
+        params = build_parameters(one, own, BuildOptions("fp32", length))
         recorder = _Recorder(one, params, cache)
         x = recorder.hidden(torch.arange(len(x)), segments, final=False)
         qkv, _, up, down = recorder.squares

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.cache.static import StaticCache
-from engine.model.dense import Product
 from engine.model.families import Architecture
-from engine.model.parameters import Matrix, Parameters
+from engine.model.matrix import Matrix
+from engine.model.onednn import Product
+from engine.model.parameters import Parameters
 
 # Rows of the head expanded to the compute dtype at once: 8,192 x 576 floats are 19 MB, where the whole head is 113.
 HEAD_ROWS = 8192

@@ -26,7 +26,7 @@ def panels(rows: Tensor) -> Tensor:
     return blocks.transpose(1, 2).flatten(1)
 
 
-def lying(packed: Tensor) -> Tensor:
+def from_panels(packed: Tensor) -> Tensor:
     """Bytes in panels as rows again [R / 16, 16, W / 4, 4]: a view, with the rows and columns that were filled."""
     return packed.unflatten(-1, (-1, PANEL, QUAD)).transpose(-3, -2)
 

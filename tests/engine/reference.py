@@ -12,9 +12,10 @@ import torch
 
 from engine import Engine, EngineConfig
 from engine.cache.static import StaticCache
+from engine.model.build import BuildOptions, build_parameters
+from engine.model.checkpoint import expected_shapes
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import describe
-from engine.model.parameters import build, expected_shapes
 from engine.weights import check_shapes, load_config, load_state
 
 
@@ -28,8 +29,7 @@ def make_decoder(
 ) -> Decoder:
     arch, state = describe(load_config(folder)), load_state(folder)
     check_shapes(state, expected_shapes(arch, state), folder)
-    cpu = torch.device("cpu")
-    params = build(arch, state, precision, context=context, device=cpu, compute_dtype=torch.float32)
+    params = build_parameters(arch, state, BuildOptions(precision, context))
     cache = StaticCache(arch.layers, slots, arch.kv_heads, context, arch.head_dim, precision=kv_precision)
     return Decoder(arch, params, cache)
 

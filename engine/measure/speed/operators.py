@@ -29,9 +29,10 @@ from engine.kernels.rounding import quantize
 from engine.measure.speed.compare import Say
 from engine.measure.speed.show import Sheet
 from engine.memory import array
+from engine.model.build import BuildOptions
 from engine.model.families import Architecture
 from engine.weights import ModelFiles
-from engine.weights.converted import prepare
+from engine.weights.converted import load_parameters
 
 TOKENS = (1, 8, 256)
 POSITIONS = 512  # that a token attends to
@@ -128,9 +129,7 @@ def _time(operators: list[Operator], repeat: int) -> list[Operator]:
 
 
 def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bits: int) -> Iterator[Operator]:
-    params = prepare(
-        arch, files, precision, context=POSITIONS, device=torch.device("cpu"), compute_dtype=torch.float32
-    )  # fmt: skip
+    params = load_parameters(arch, files, BuildOptions(precision, POSITIONS))
     shape, weights = shape_of(arch), weight_views(params)
     s = chunks.scratch(shape, weights, 1, max(TOKENS), POSITIONS, bits or 16)
     rng = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.cache.kv_run import KVRun
 from engine.cache.prefix import Node, PrefixTree
-from engine.cache.run import KVRun
 
 TOKEN = 8  # bytes: a run's only part is the token ids themselves
 TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=25)

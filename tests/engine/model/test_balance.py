@@ -9,18 +9,18 @@ import torch
 
 from engine.cache.static import StaticCache
 from engine.model.balance import balanced, factors_of, inputs
+from engine.model.build import BuildOptions, build_parameters
+from engine.model.checkpoint import Checkpoint, State
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import describe
-from engine.model.parameters import State, build
 from tests.engine.random_decoders import MODELS
 
-CPU = torch.device("cpu")
 TOKENS = torch.arange(3, 40)
 
 
 def logits(model: Any, state: State, precision: str) -> torch.Tensor:
     arch = describe(model.config.to_dict())
-    params = build(arch, state, precision, context=64, device=CPU, compute_dtype=torch.float32)
+    params = build_parameters(arch, state, BuildOptions(precision, 64))
     decoder = Decoder(arch, params, StaticCache(arch.layers, 1, arch.kv_heads, 64, arch.head_dim))
     return decoder.logits(decoder.hidden(TOKENS, [Segment(0, 0, len(TOKENS))]))
 
@@ -31,19 +31,19 @@ def uneven(model: Any) -> dict[str, torch.Tensor]:
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     arch = describe(model.config.to_dict())
     names, axis = arch.family.names, 0 if arch.family.transposed else 1
-    prefix = names.prefix if f"{names.prefix}{names.embed}.weight" in state else ""
+    key = Checkpoint(arch, state).key
     for layer in range(arch.layers):
         for norm, matrices in ((names.norm1, names.qkv), (names.norm2, names.up)):
             for part in ("weight", "bias"):
-                if (key := f"{prefix}{norm.format(layer)}.{part}") in state:
-                    state[key][::16] *= 50
+                if (scaled := key(norm.format(layer), part)) in state:
+                    state[scaled][::16] *= 50
             for name in matrices:
-                state[f"{prefix}{name.format(layer)}.weight"].transpose(0, axis)[::16] /= 50
+                state[key(name.format(layer))].transpose(0, axis)[::16] /= 50
         if arch.family.gated:
-            state[f"{prefix}{names.up[1].format(layer)}.weight"][::16] *= 50
-            if (key := f"{prefix}{names.up[1].format(layer)}.bias") in state:
-                state[key][::16] *= 50
-            state[f"{prefix}{names.down.format(layer)}.weight"][:, ::16] /= 50
+            for part in ("weight", "bias"):
+                if (scaled := key(names.up[1].format(layer), part)) in state:
+                    state[scaled][::16] *= 50
+            state[key(names.down.format(layer))][:, ::16] /= 50
     return state
 
 
@@ -73,7 +73,7 @@ def test_in_int8_it_loses_less_where_columns_differ(name: str) -> None:
 def test_what_a_layer_is_given_is_what_it_is_given_in_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS["gpt2"]
     arch = describe(model.config.to_dict())
-    params = build(arch, dict(model.state_dict()), "fp32", context=64, device=CPU, compute_dtype=torch.float32)
+    params = build_parameters(arch, dict(model.state_dict()), BuildOptions("fp32", 64))
     seen: list[torch.Tensor] = []
     linear = Decoder._linear
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BadModel
-from engine.model.quantize import GROUP, in_panels, lying, panels, quantize_groups, quantize_rows, widen_groups
+from engine.model.quantize import GROUP, from_panels, in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 
 @settings(max_examples=50, deadline=None)
@@ -101,7 +101,7 @@ def test_panels_hold_every_byte_once_and_zeros_beside_them(rows: int, columns: i
     weight = torch.randint(-128, 128, (rows, columns), dtype=torch.int8, generator=torch.Generator().manual_seed(rows))
     packed = panels(weight)
     assert packed.shape == (-(-rows // 16), -(-columns // 4) * 64)
-    whole = lying(packed).flatten(2).flatten(0, 1)
+    whole = from_panels(packed).flatten(2).flatten(0, 1)
     assert torch.equal(whole[:rows, :columns], weight)
     assert not whole[rows:].any()
     assert not whole[:, columns:].any()

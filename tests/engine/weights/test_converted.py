@@ -1,4 +1,4 @@
-"""Weights kept in the precision they run in: the same numbers, only from the source they were made from, or none."""
+"""Weights converted and kept: the same numbers, only from the source they were made from, or none."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import torch
 
 from engine.errors import BadModel, BadRequest
 from engine.model.balance import balanced
+from engine.model.build import BuildOptions, build_parameters
 from engine.model.families import describe
-from engine.model.parameters import Matrix, Parameters, build
-from engine.weights import ModelFiles, cache, load_config, load_state
-from engine.weights import converted as stored
+from engine.model.matrix import Matrix
+from engine.model.parameters import Parameters
+from engine.weights import ModelFiles, cache, converted, load_config, load_state
 from engine.weights.files import sha256
 from tests.engine.conftest import Models
 from tests.tiny import make_tiny_model
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +39,9 @@ def files(tmp_path: Path) -> ModelFiles:
     return recorded(make_tiny_model(tmp_path / "model", "qwen2"))
 
 
-def prepare(files: ModelFiles, precision: str, context: int = 64) -> Parameters:
+def load(files: ModelFiles, precision: str, context: int = 64) -> Parameters:
     arch = describe(load_config(files.folder))
-    return stored.prepare(arch, files, precision, context=context, device=CPU, compute_dtype=torch.float32)
+    return converted.load_parameters(arch, files, BuildOptions(precision, context))
 
 
 def entries(tmp_path: Path) -> list[Path]:
@@ -73,41 +72,41 @@ def test_the_second_start_reads_the_same_numbers_and_not_the_source(
     arch = describe(load_config(files.folder))
     state = load_state(files.folder)
     given = balanced(arch, state) if precision == "int8" else state
-    expected = build(arch, given, precision, context=64, device=CPU, compute_dtype=torch.float32)
-    assert_equal(prepare(files, precision), expected)
-    monkeypatch.setattr(stored, "load_state", refuse)
-    assert_equal(prepare(files, precision), expected)
-    assert prepare(files, precision, context=7).cos.shape[0] == 7  # the window is no part of what is kept
+    expected = build_parameters(arch, given, BuildOptions(precision, 64))
+    assert_equal(load(files, precision), expected)
+    monkeypatch.setattr(converted, "load_state", refuse)
+    assert_equal(load(files, precision), expected)
+    assert load(files, precision, context=7).cos.shape[0] == 7  # the window is no part of what is kept
 
 
 def test_what_may_change_or_needs_no_rounding_is_not_kept(tmp_path: Path, models: Models) -> None:
-    prepare(ModelFiles(models("llama"), "tiny", "a local folder"), "int8")
-    prepare(recorded(make_tiny_model(tmp_path / "model", "llama")), "fp32")
+    load(ModelFiles(models("llama"), "tiny", "a local folder"), "int8")
+    load(recorded(make_tiny_model(tmp_path / "model", "llama")), "fp32")
     assert entries(tmp_path) == []
 
 
 def test_other_weights_precisions_and_configs_have_entries_of_their_own(tmp_path: Path, files: ModelFiles) -> None:
     for precision in ("int8", "half"):
-        prepare(files, precision)
+        load(files, precision)
     other = recorded(make_tiny_model(tmp_path / "other", "qwen2", seed=1))
-    assert not torch.equal(prepare(other, "int8").qkv.weight, prepare(files, "int8").qkv.weight)
+    assert not torch.equal(load(other, "int8").qkv.weight, load(files, "int8").qkv.weight)
     assert len(entries(tmp_path)) == 3
     config = json.loads((other.folder / "config.json").read_text())
     (other.folder / "config.json").write_text(json.dumps({**config, "rope_theta": 5.0}))
     (other.folder / cache.MANIFEST).unlink()
-    prepare(recorded(other.folder), "int8")
+    load(recorded(other.folder), "int8")
     assert len(entries(tmp_path)) == 4
 
 
 @pytest.mark.parametrize("where", [20, -1])
 def test_a_damaged_entry_is_made_again(tmp_path: Path, files: ModelFiles, where: int) -> None:
-    expected = prepare(files, "int8")
+    expected = load(files, "int8")
     [entry] = entries(tmp_path)
-    data = bytearray((entry / stored.FILE).read_bytes())
+    data = bytearray((entry / converted.FILE).read_bytes())
     data[where] ^= 1
-    (entry / stored.FILE).write_bytes(data)
-    assert_equal(prepare(files, "int8"), expected)
-    assert (entry / stored.FILE).read_bytes() != bytes(data)
+    (entry / converted.FILE).write_bytes(data)
+    assert_equal(load(files, "int8"), expected)
+    assert (entry / converted.FILE).read_bytes() != bytes(data)
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(
@@ -115,7 +114,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BRISK_CACHE", str(tmp_path / "file"))
-    assert prepare(files, "int8").qkv.weight.dtype == torch.int8
+    assert load(files, "int8").qkv.weight.dtype == torch.int8
 
 
 def test_a_source_that_is_damaged_is_refused_where_it_is_read(files: ModelFiles) -> None:
@@ -124,13 +123,13 @@ def test_a_source_that_is_damaged_is_refused_where_it_is_read(files: ModelFiles)
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(BadModel, match="does not have its recorded SHA-256"):
-        prepare(files, "int8")
+        load(files, "int8")
 
 
 def test_what_cannot_be_held_leaves_nothing_behind(tmp_path: Path) -> None:
     files = recorded(make_tiny_model(tmp_path / "model", "llama", hidden=48))
     with pytest.raises(BadRequest, match="not a multiple of 32"):
-        prepare(files, "int4")
+        load(files, "int4")
     assert entries(tmp_path) == []
 
 
@@ -139,5 +138,5 @@ def test_the_numbers_of_a_model_are_counted_once(models: Models) -> None:
         folder = models(family, **options)
         state, arch = load_state(folder), describe(load_config(folder))
         for precision in ("fp32", "int4"):
-            params = build(arch, state, precision, context=9, device=CPU, compute_dtype=torch.float32)
+            params = build_parameters(arch, state, BuildOptions(precision, 9))
             assert params.count() == sum(tensor.numel() for tensor in state.values()), (family, precision)

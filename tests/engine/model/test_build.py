@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import BadModel, BadRequest
+from engine.model.build import BuildOptions, build_parameters
 from engine.model.families import describe
-from engine.model.parameters import Parameters, build
+from engine.model.parameters import Parameters
 from engine.model.quantize import GROUP, PANEL
 from engine.weights import load_config, load_state
 from tests.engine.conftest import Models
@@ -25,8 +26,7 @@ TEXT = random_tokens(40)[0]
 
 
 def parameters(folder: Path, precision: str) -> Parameters:
-    return build(describe(load_config(folder)), load_state(folder), precision,
-                 context=64, device=torch.device("cpu"), compute_dtype=torch.float32)  # fmt: skip
+    return build_parameters(describe(load_config(folder)), load_state(folder), BuildOptions(precision, 64))
 
 
 def changed(folder: Path, target: Path, rename: Any = lambda name: name, **settings: Any) -> Path:
@@ -83,10 +83,9 @@ def test_a_weight_beyond_halfs_range_is_refused(models: Models) -> None:
     state = load_state(models("llama"))
     state["model.layers.1.mlp.up_proj.weight"][0, 0] = 70_000.0
     arch = describe(load_config(models("llama")))
-    options: dict[str, Any] = {"context": 8, "device": torch.device("cpu"), "compute_dtype": torch.float32}
     with pytest.raises(BadModel, match="too large for half precision: load this model in fp32 or int8"):
-        build(arch, state, "half", **options)
-    assert build(arch, state, "int8", **options).up.scale.max() > 500
+        build_parameters(arch, state, BuildOptions("half", 8))
+    assert build_parameters(arch, state, BuildOptions("int8", 8)).up.scale.max() > 500
 
 
 @pytest.mark.parametrize(
@@ -146,8 +145,8 @@ def test_a_bias_of_a_wrong_shape_is_refused(models: Models, tmp_path: Path) -> N
 
 def test_progress_reaches_the_end(models: Models) -> None:
     heard: list[float] = []
-    build(describe(load_config(models("llama"))), load_state(models("llama")), "int8", context=8,
-          device=torch.device("cpu"), compute_dtype=torch.float32, on_layer=heard.append)  # fmt: skip
+    folder = models("llama")
+    build_parameters(describe(load_config(folder)), load_state(folder), BuildOptions("int8", 8), heard.append)
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
 

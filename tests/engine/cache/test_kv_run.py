@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.cache.run import KVRun
+from engine.cache.kv_run import KVRun
 
 
 def test_a_run_is_cut_by_position_and_compacted() -> None:
