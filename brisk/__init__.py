@@ -2,8 +2,8 @@
 
     import brisk
 
-    engine = brisk.Engine(brisk.EngineConfig(precision="int8"))
-    engine.generate("The film was", brisk.SamplingParams(max_tokens=32))[0].text
+    with brisk.Engine(brisk.EngineConfig(precision="int8")) as engine:
+        engine.generate("The film was", brisk.SamplingParams(max_tokens=32))[0].text
 
 Importing it loads no torch: that comes with the first engine.
 """
@@ -14,16 +14,25 @@ from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadModel, BadRequest, UserError
 
 if TYPE_CHECKING:
-    from engine.engine import Engine
+    from engine.engine import Engine, shared_engine
 
 __version__ = "0.1.0"  # the one place that says it: the distribution's metadata are read from here
-__all__ = ["BadModel", "BadRequest", "Engine", "EngineConfig", "SamplingParams", "UserError", "__version__"]
+__all__ = [
+    "BadModel",
+    "BadRequest",
+    "Engine",
+    "EngineConfig",
+    "SamplingParams",
+    "UserError",
+    "__version__",
+    "shared_engine",
+]
 
 
 def __getattr__(name: str) -> object:
-    """`brisk.Engine` on first use. AttributeError for a name that is not one of the package's."""
-    if name == "Engine":
-        from engine.engine import Engine
+    """What loads torch, on first use. AttributeError for a name that is not one of the package's."""
+    if name in ("Engine", "shared_engine"):
+        import engine.engine
 
-        return Engine
+        return getattr(engine.engine, name)
     raise AttributeError(f"module 'brisk' has no attribute '{name}'")

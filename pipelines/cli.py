@@ -33,23 +33,32 @@ File = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _DEFAULT = EngineConfig()
+
+
+def _one_of(values: Sequence[str], default: str) -> str:
+    return ", ".join(f"{value} (default)" if value == default else value for value in values)
+
+
+def _option(*names: str, help: str) -> Any:
+    """An option whose help names its default itself: with all of them, a command's help fits one screen."""
+    return typer.Option(*names, help=help, show_default=False)
+
+
 # Name of the EngineConfig field -> how it is given. The help of every command shows this list.
 _ENGINE_OPTIONS: dict[str, Any] = {
-    "model": Annotated[
-        str, typer.Option(help="Registry name, local folder, .gguf file, or Hub id with optional @revision.")
-    ],
-    "precision": Annotated[str, typer.Option(help=f"How weights are stored: {', '.join(PRECISIONS)}.")],
-    "device": Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")],
-    "threads": Annotated[int, typer.Option(help="CPU threads; 0 takes what this process may use.")],
-    "kv_cache": Annotated[bool, typer.Option("--kv-cache/--no-kv-cache", help="Keep keys and values between tokens.")],
-    "kv_precision": Annotated[str, typer.Option(help=f"How keys and values are stored: {', '.join(KV_PRECISIONS)}.")],
-    "prefill": Annotated[str, typer.Option(help=f"Arithmetic of prompts on int8, int4: {', '.join(PREFILLS)}.")],
-    "prefix_cache_mb": Annotated[int, typer.Option(help="Megabytes kept of prompts that begin alike; 0 keeps none.")],
+    "model": Annotated[str, typer.Option(help="Name, folder, .gguf file, Hub id[@revision].")],
+    "precision": Annotated[str, _option(help=f"Weights: {_one_of(PRECISIONS, _DEFAULT.precision)}.")],
+    "device": Annotated[str, _option(help="auto (default), cpu, cuda, mps, ...")],
+    "threads": Annotated[int, _option(help="CPU threads; 0 (default): all it may use.")],
+    "kv_cache": Annotated[bool, _option("--kv-cache/--no-kv-cache", help="Keep keys and values (default).")],
+    "kv_precision": Annotated[str, _option(help=f"Keys and values: {', '.join(KV_PRECISIONS)}.")],
+    "prefill": Annotated[str, _option(help=f"Prompts: {_one_of(PREFILLS, _DEFAULT.prefill)}.")],
+    "prefix_cache_mb": Annotated[int, typer.Option(help="Reuse prompts; 0: off.")],
     "speculation": Annotated[
-        bool, typer.Option("--speculation/--no-speculation", help="Guess words that stand in the prompt: same text.")
+        bool, _option("--speculation/--no-speculation", help="Guess words of the prompt (default).")
     ],
-    "max_context": Annotated[int, typer.Option(help="Longest prompt and output in tokens; 0 takes the model's own.")],
-    "backend": Annotated[str, typer.Option(help="auto, native, transformers.")],
+    "max_context": Annotated[int, _option(help="Window; 0 (default): the model's own.")],
+    "backend": Annotated[str, _option(help="auto (default), native, transformers.")],
 }
 
 

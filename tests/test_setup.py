@@ -74,7 +74,7 @@ def test_everything_imported_is_pinned() -> None:
 
 
 def test_everything_pinned_is_imported() -> None:
-    tools = {"mypy", "ruff"}
+    tools = {"import-linter", "mypy", "ruff"}
     code = third_party(*CODE)
     unseen = {"gradio-client", "pyarrow"}  # what callers of the endpoints use; what pandas reads Parquet with
     assert {canonical(row.name) for row in requirements("requirements.txt")} <= code | unseen

@@ -29,47 +29,48 @@ from pipelines.evaluation.runner import Options, prepare_folder, run_rows, write
 from pipelines.evaluation.show import FORMATS
 from pipelines.evaluation.sources import Split
 
-app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command()
 @with_engine_options
 def evaluate(
     config: EngineConfig,
-    task: Annotated[str, typer.Option(help=", ".join(TASKS) + ", or all for the price list")],
-    precision: Annotated[
-        str, typer.Option(help=f"One or several with commas between: {', '.join(PRECISIONS)}.")
-    ] = EngineConfig().precision,
-    limit: Annotated[int, typer.Option(help="How many reviews, half of each label.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the sample and of every random choice.")] = 0,
-    split: Annotated[str, typer.Option(help="test, or train to choose prompts and thresholds on.")] = "test",
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the results; a new one.", show_default="results/...")
-    ] = None,
+    task: Annotated[str, typer.Option(help=", ".join(TASKS) + ", all.")],
+    precision: Annotated[str, typer.Option(help=f"With commas: {', '.join(PRECISIONS)}.")] = EngineConfig().precision,
+    limit: Annotated[int, typer.Option(help="Reviews, half of each label.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of sample and choices.")] = 0,
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="Folder; else one in results/.", show_default=False)] = None,
     head: Annotated[
         str | None,
-        typer.Option(help="Classification: a trained head by name or path; '' takes none.", show_default="the model's"),
+        typer.Option(help="Classification: trained head, or ''.", show_default=False),
     ] = None,
     fit: Annotated[
         Path | None,
-        typer.Option(help="Classification: a run on train, to fit a threshold to zero-shot.", show_default=False),
+        typer.Option(help="Classification: run to fit a threshold on.", show_default=False),
     ] = None,
     contrast: Annotated[
         Path | None, typer.Option(help="Classification: Parquet of contrast pairs.", show_default=False)
     ] = None,
     references: Annotated[
-        Path | None, typer.Option(help="Summarization: Parquet of documents and summaries.", show_default=False)
+        Path | None, typer.Option(help="Summarization: Parquet of references.", show_default=False)
     ] = None,
     questions: Annotated[
         list[Path] | None,
-        typer.Option(help="Question answering: Parquet of questions, as SQuAD; repeat it.", show_default=False),
+        typer.Option(help="Question answering: Parquet, as SQuAD.", show_default=False),
     ] = None,
     save_page: Annotated[
-        Path | None, typer.Option("--page", help="Of all tasks: write the price list here too.", show_default=False)
+        Path | None, typer.Option("--page", help="Of all: write the price list here too.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, if any.")] = False,
-    format: Annotated[str, typer.Option(help=f"What is printed: {', '.join(FORMATS)}.")] = "table",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "table",
 ) -> None:
+    """Measure a task on IMDB reviews, each precision on the same ones; `--task all` makes the price list.
+
+    The report goes to stdout, its path in the last line. Exit codes: 0 done, 1 every row failed, 2 a request that
+    cannot be run, 130 stopped by Ctrl-C (partial results are written; `--resume` goes on).
+    """
     known = list(TASKS)
     if task not in (*known, "all"):
         raise UserError(f"The task '{task}' is unknown: choose one of {', '.join(known)}, or all.")
@@ -143,7 +144,9 @@ class Run:
     def go(self) -> Report:
         """Run what is not done yet; the report of all that is."""
         evaluation = load(TASKS[self.task].evaluation)
-        command = shlex.join(["python", "-m", "pipelines.evaluation", *sys.argv[1:]])
+        # `brisk evaluate ...` or the module's own options: no argument of the module is a bare word.
+        program = ["brisk"] if sys.argv[1:2] == ["evaluate"] else ["python", "-m", "pipelines.evaluation"]
+        command = shlex.join([*program, *sys.argv[1:]])
         reviews = (*self.sample.reviews, *evaluation.more(self.options))
         facts = environment(
             self.config, list(self.configs), self.task, evaluation.prompt, self.sample, reviews, self.options, command
