@@ -25,7 +25,7 @@ from engine.weights import ModelFiles
 from engine.weights.converted import load_parameters
 
 if TYPE_CHECKING:
-    from engine.kernels.native import CompiledModel
+    from engine.kernels.compiled import CompiledModel
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +107,13 @@ class NativeBackend(Backend):
 
         from engine.kernels import tiers
         from engine.kernels.choice import choose_prefill
-        from engine.kernels.native import CompiledModel
-        from engine.kernels.quads import BYTES
+        from engine.kernels.compiled import CompiledModel
+        from engine.kernels.sizes import VNNI
 
         if note := tiers.note():
             self.notes.append(note)
         # Where bytes are not multiplied, rounding activations to 8 bits is no faster than to 16.
-        bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and BYTES > 0) else 16
+        bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and VNNI > 0) else 16
         try:
             self._compiled = CompiledModel(
                 self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits

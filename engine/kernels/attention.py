@@ -11,9 +11,9 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from engine.kernels import llvm
-from engine.kernels.atoms import bits_of, bytes_of, exp, float_of_bits, narrow, widen
 from engine.kernels.inner import inner
+from engine.kernels.scalars import bits_of, bytes_of, exp, float_of_bits, narrow, widen
+from engine.kernels.sizes import TOGETHER
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
     fma,
@@ -35,10 +35,6 @@ from engine.kernels.vectors import (
 
 LOWEST = np.float32(-1e30)
 SMALLEST_SCALE = np.float32(1e-12)  # as in `cache.static`
-
-# With 32 vector registers, three heads that share keys and values read them once.
-TOGETHER = 3 if llvm.has("avx512f") else 1
-
 
 # Positions fetched ahead of use: the processor's own read-ahead ends with a page, and a page of 4 KB is 32 positions.
 AHEAD = 32

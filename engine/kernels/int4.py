@@ -10,10 +10,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from engine.kernels import quads
+from engine.kernels import integer_dots, integer_sums
 from engine.kernels.inner import distinct, inner
-from engine.kernels.quads import TOKENS
-from engine.kernels.tiles import AHEAD, BLOCK
+from engine.kernels.sizes import AHEAD, BLOCK, TOKENS
 from engine.kernels.vectors import prefetch
 
 
@@ -21,14 +20,18 @@ from engine.kernels.vectors import prefetch
 def _tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens, all sums in registers."""
     count = panels * tokens
-    dot, add_group, store = quads.nibble_dots(panels), quads.scaled(panels), quads.total_stores(panels)
+    dot, add_group, store = (
+        integer_dots.nibble_dots(panels),
+        integer_sums.scaled(panels),
+        integer_sums.total_stores(panels),
+    )
 
     @inner()
     @distinct(f"{panels}x{tokens}")
     def tile(w, scale, minimum, q, qs, sums, y, panel, n, groups):
-        totals = quads.no_totals(count)
+        totals = integer_sums.no_totals(count)
         for g in range(groups):
-            found = quads.group_sums(count, panels, q, sums, n, g, 0)
+            found = integer_sums.group_sums(count, panels, q, sums, n, g, 0)
             for v in range(4):
                 for p in range(panels):
                     prefetch(w, (panel + p) * w.shape[1] + 256 * g + 64 * v + AHEAD)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from engine.kernels import quads
+from engine.kernels import integer_dots, integer_sums
 from engine.kernels.inner import distinct, inner
-from engine.kernels.quads import GROUPED, TOKENS
-from engine.kernels.tiles import AHEAD, BLOCK
+from engine.kernels.sizes import AHEAD, BLOCK, GROUPED, TOKENS
 from engine.kernels.vectors import prefetch
 
 
@@ -21,12 +20,12 @@ from engine.kernels.vectors import prefetch
 def _tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens, all sums in registers."""
     count = panels * tokens
-    dot, store = quads.dots(panels), quads.stores(panels)
+    dot, store = integer_dots.dots(panels), integer_sums.stores(panels)
 
     @inner()
     @distinct(f"{panels}x{tokens}")
     def tile(w, scale, q, qs, sums, y, panel, n, steps):
-        found = quads.no_sums(count)
+        found = integer_sums.no_sums(count)
         for quad in range(steps):
             for p in range(panels):
                 prefetch(w, (panel + p) * w.shape[1] + 64 * quad + AHEAD)
@@ -66,14 +65,14 @@ def int8_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, colu
 def _group_tile(panels: int, tokens: int) -> Any:
     """`_tile` for activations that have a scale for each group of 32."""
     count = panels * tokens
-    dot, add_group, store = quads.dots(panels), quads.scaled(panels), quads.total_stores(panels)
+    dot, add_group, store = integer_dots.dots(panels), integer_sums.scaled(panels), integer_sums.total_stores(panels)
 
     @inner()
     @distinct(f"{panels}x{tokens}")
     def tile(w, scale, q, qs, sums, y, panel, n, steps):
-        totals = quads.no_totals(count)
+        totals = integer_sums.no_totals(count)
         for g in range((steps + 7) // 8):
-            found = quads.group_sums(count, panels, q, sums, n, g, -128)
+            found = integer_sums.group_sums(count, panels, q, sums, n, g, -128)
             for quad in range(8 * g, min(8 * g + 8, steps)):
                 found = dot(found, w, panel, q, n, quad)
             totals = add_group(totals, found, scale, scale, panel, g, sums, qs, n)

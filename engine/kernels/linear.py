@@ -16,11 +16,11 @@ from __future__ import annotations
 from numba import types
 from numba.extending import overload
 
-from engine.kernels.atoms import bytes_of, widen
 from engine.kernels.inner import inner
 from engine.kernels.int4 import int4_product
 from engine.kernels.int8 import int8_group_product, int8_product
-from engine.kernels.tiles import AHEAD
+from engine.kernels.scalars import bytes_of, widen
+from engine.kernels.sizes import AHEAD
 from engine.kernels.vectors import fma, load, prefetch, total, zeros
 
 

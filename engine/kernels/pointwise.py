@@ -7,8 +7,8 @@ from numba import types
 from numba.extending import overload
 
 from engine.kernels import vectors as v
-from engine.kernels.atoms import exp, widen
 from engine.kernels.inner import inner
+from engine.kernels.scalars import exp, widen
 
 
 def _look_up(table, scale, token, x):

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from engine.kernels.atoms import atomic_add, barrier
 from engine.kernels.attention import attend, spread, write
+from engine.kernels.barrier import atomic_add, barrier
 from engine.kernels.inner import inner
 from engine.kernels.linear import linear
 from engine.kernels.model import Shape, Weights, padded, qkv_rows, up_rows
 from engine.kernels.pointwise import activate, add, copy, embed, norm, rotate
 from engine.kernels.rounding import BYTE, quantize
-from engine.kernels.tiles import BLOCK
+from engine.kernels.sizes import BLOCK
 from engine.memory import array
 
 PHASES = 9  # meetings of a layer: each has its own ticket counter

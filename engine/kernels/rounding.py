@@ -1,4 +1,4 @@
-"""Activations rounded to whole numbers, in the order in which `kernels.quads` multiplies them."""
+"""Activations rounded to whole numbers, in the order in which `kernels.integer_dots` multiplies them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from engine.kernels import llvm
-from engine.kernels.atoms import bits_of, float_of_bits
 from engine.kernels.inner import inner
 from engine.kernels.llvm import F16, I8, I16, I32, I32S, WIDTH, floats, ints
-from engine.kernels.quads import BYTES
+from engine.kernels.scalars import bits_of, float_of_bits
+from engine.kernels.sizes import VNNI
 from engine.kernels.vectors import load
 
 _B16 = ir.VectorType(I8, 16)
@@ -22,7 +22,7 @@ INFINITY = np.int32(np.float32(np.inf).view(np.int32))  # bits that only infinit
 SMALLEST = np.int32(np.float32(1e-34).view(np.int32))
 # The largest activation: its high byte, once its low byte is taken as signed, must fit a signed byte.
 LARGEST = 127 * 256 + 127
-BYTE = np.int8 if BYTES else np.int16  # what holds an activation of 8 bits
+BYTE = np.int8 if VNNI else np.int16  # what holds an activation of 8 bits
 
 
 @intrinsic
@@ -40,7 +40,7 @@ def store_whole(typing, q, row, column, value, factor, count):
         place = llvm.address(context, builder, q, array, [row_value, column_value])
         if q.dtype == types.int8:
             llvm.write(builder, place, builder.trunc(whole, _B16), 1)
-        elif BYTES:
+        elif VNNI:
             low = builder.trunc(whole, _B16)  # the lowest byte, read as signed
             rest = builder.sub(whole, builder.sext(low, I32S))
             high = builder.trunc(builder.ashr(rest, llvm.constant(I32S, 8)), _B16)

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from engine.kernels.atoms import barrier
 from engine.kernels.attention import attend, combine, write
+from engine.kernels.barrier import barrier
 from engine.kernels.inner import inner
 from engine.kernels.linear import linear
 from engine.kernels.model import Shape, Weights, padded, qkv_rows, up_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from engine.kernels.atoms import atomic_add, atomic_load, breathe
+from engine.kernels.barrier import atomic_add, atomic_load, breathe
 
 # Yields before a missing thread is given up on: far beyond the start of a thread pool, still under a second or two.
 PATIENCE = 200_000

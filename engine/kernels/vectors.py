@@ -121,7 +121,7 @@ def greatest(typing, vector):
 
 @intrinsic
 def exp(typing, vector):
-    """e**x of sixteen floats, as `atoms.exp` computes it; NaN stays NaN."""
+    """e**x of sixteen floats, as `scalars.exp` computes it; NaN stays NaN."""
 
     def codegen(context, builder, signature, args):
         def number(value: float) -> Any:

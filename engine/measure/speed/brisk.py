@@ -23,7 +23,7 @@ class Brisk:
 
         import engine.backends.native
         import engine.engine
-        import engine.kernels.native  # noqa: F401
+        import engine.kernels.compiled  # noqa: F401
 
         self._versions = {"torch": str(torch.__version__)}
 

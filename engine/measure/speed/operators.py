@@ -21,9 +21,9 @@ from engine.cache.static import StaticCache
 from engine.config import Precision
 from engine.kernels import prefill as chunks
 from engine.kernels.attention import attend
+from engine.kernels.compiled import cache_views, shape_of, weight_views
 from engine.kernels.linear import linear
 from engine.kernels.model import Cache
-from engine.kernels.native import cache_views, shape_of, weight_views
 from engine.kernels.pointwise import activate, norm
 from engine.kernels.rounding import quantize
 from engine.measure.speed.compare import Say

@@ -87,14 +87,14 @@ def test_there_is_a_slot_for_every_sequence_and_job(models: Models) -> None:
 def test_without_the_compiled_step_decode_goes_on_in_torch_and_says_so(
     models: Models, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import engine.kernels.native
+    import engine.kernels.compiled
 
     def fail(threads: int) -> bool:
         return False
 
     with opened(models("llama"), kernels=True, threads=1) as engine_:
         expected = engine_.generate([[5, 6, 7]])[0].token_ids
-    monkeypatch.setattr(engine.kernels.native, "team_is_whole", fail)
+    monkeypatch.setattr(engine.kernels.compiled, "team_is_whole", fail)
     with opened(models("llama"), kernels=True, threads=1) as engine_:
         assert "plain torch, slower" in engine_.info.notes[0]
         assert "plain torch, slower" in caplog.text

@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 import torch
 
-from engine.kernels import linear, quads, rounding
+from engine.kernels import linear, rounding, sizes
 from engine.model.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
@@ -82,7 +82,7 @@ NOTHING_ROUNDED = Rounded(np.zeros((0, 0), np.int16), np.zeros(0, np.float32), n
 def plain(whole: Rounded, columns: int) -> np.ndarray:
     """i64 [N, columns], a multiple of 4: the whole numbers in the order of the columns."""
     q = whole.q[:, :columns]
-    if not quads.BYTES:
+    if not sizes.VNNI:
         return q.astype(np.int64)
     halves = q.copy().view(np.int8).reshape(len(q), -1, 2, 4).astype(np.int64)  # fours of low and of high bytes
     return (halves[:, :, 0] + 256 * halves[:, :, 1]).reshape(len(q), -1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.kernels.native import CompiledModel
+from engine.kernels.compiled import CompiledModel
 from engine.model.decoder import Decoder, Segment
 from tests.engine.kernels.filled import LENGTHS, PAIRS, THREADS, empty, filled, i64
 from tests.engine.random_decoders import MODELS

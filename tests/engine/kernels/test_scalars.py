@@ -1,24 +1,23 @@
-"""The compiled pieces under the decode step."""
+"""Single numbers in compiled code."""
 
 from __future__ import annotations
 
 import numba as nb
 import numpy as np
 
-from engine.kernels import atoms
-from engine.kernels.team import team_is_whole
+from engine.kernels import scalars
 
 
 @nb.njit
 def _widen_all(bits, out):
     for i in range(bits.shape[0]):
-        out[i] = atoms.widen(bits[i])
+        out[i] = scalars.widen(bits[i])
 
 
 @nb.njit
 def _exp_all(x, out):
     for i in range(x.shape[0]):
-        out[i] = atoms.exp(x[i])
+        out[i] = scalars.exp(x[i])
 
 
 def test_every_half_is_widened_exactly() -> None:
@@ -48,8 +47,3 @@ def test_exp_is_good_to_seven_digits_and_clamped() -> None:
     _exp_all(far, out)
     assert np.isfinite(out).all()
     assert out[0] < 1e-37
-
-
-def test_one_thread_is_always_a_whole_team() -> None:
-    assert team_is_whole(1)
-    assert team_is_whole(min(2, nb.config.NUMBA_NUM_THREADS))
