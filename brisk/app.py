@@ -21,7 +21,6 @@ from engine.config import EngineConfig
 from engine.errors import UserError
 from pipelines.cli import run_app, say, with_engine_options
 from pipelines.ui.holder import EngineHolder
-from pipelines.ui.work import check_wanted
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -139,7 +138,7 @@ def main(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    holder = EngineHolder(check=check_wanted)
+    holder = EngineHolder()
     page = build(holder, config, size)
     url = serve(page, host, port)
     holder.begin(config)  # not sooner: importing torch beside Gradio would only delay the page

@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadModel, BadRequest, UserError
+from engine.serving.cancellation import Cancellation, Cancelled
 
 if TYPE_CHECKING:
     from engine.engine import Engine, shared_engine
 
-__all__ = ["BadModel", "BadRequest", "Engine", "EngineConfig", "SamplingParams", "UserError", "shared_engine"]
+__all__ = [
+    "BadModel", "BadRequest", "Cancellation", "Cancelled", "Engine", "EngineConfig", "SamplingParams", "UserError",
+    "shared_engine",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Completion, EngineInfo, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
+from engine.serving.cancellation import Cancellation, current
 from engine.serving.jobs import Jobs
 from engine.serving.leases import Lease, Leases
 from engine.serving.prefill import Prefiller
@@ -30,7 +31,6 @@ from engine.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Prompt = str | Sequence[int]
 OnProgress = Callable[[str, float | None], None]
 
@@ -81,7 +81,7 @@ class Engine:
         )
         try:
             on_progress("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
-            self._run(loaded.backend.warm)
+            self._scheduler.call(loaded.backend.warm)
             self.info = loaded.info(time.perf_counter() - began)
             on_progress("Ready", 1.0)
         except BaseException:  # a progress callback may raise to give up
@@ -107,7 +107,7 @@ class Engine:
     def reset_prefix_cache(self) -> None:
         """Forget every prompt that is not being run now: what comes next is read as by a new engine."""
         if self._prefill.tree is not None:
-            self._run(self._prefill.tree.clear)
+            self._scheduler.call(self._prefill.tree.clear)
 
     def close(self) -> None:
         """Stop and free the engine; requests under way end with an error. Closing again does nothing."""
@@ -126,16 +126,17 @@ class Engine:
 
         Raises `BadRequest` for an empty prompt, or one that leaves no room for `max_tokens` in the window.
         """
-        running = [self._request(prompt, params) for prompt in self._many(prompts)]
+        call = Cancellation(current())
+        requests = [self._request(prompt, params, call) for prompt in self._many(prompts)]
         try:
-            self._scheduler.submit(*running)
-            for request in running:
-                for _ in _events(request):
+            self._scheduler.submit(*requests)
+            for request in requests:
+                for _ in request.stream():
                     pass
         except BaseException:
-            self._scheduler.cancel(*running)
+            call.cancel()
             raise
-        return [request.completion() for request in running]
+        return [request.completion() for request in requests]
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Token]:
         """Tokens as they come, each with the timing so far. Closing the iterator stops the work within one step."""
@@ -145,9 +146,9 @@ class Engine:
     def _stream(self, request: Request) -> Generator[Token, None, None]:
         self._scheduler.submit(request)
         try:
-            yield from _events(request)
+            yield from request.stream()
         finally:
-            self._scheduler.cancel(request)
+            request.cancellation.cancel()
 
     # ---- scoring, search, features
 
@@ -210,7 +211,7 @@ class Engine:
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each of the model's own labels; for sequence-classification models."""
         heads = self._heads("classification")
-        return [self._run(partial(heads.classify, text)) for text in texts]
+        return [self._scheduler.call(partial(heads.classify, text)) for text in texts]
 
     def answer(
         self, question: str, context: str, *, top_k: int = 1, max_answer_tokens: int = 32
@@ -218,28 +219,19 @@ class Engine:
         """Spans (start character, end character, probability) of the context, best first, and the probability of no
         answer; for extractive question-answering models. Contexts over the window are read in overlapping parts."""
         heads = self._heads("question-answering")
-        return self._run(partial(heads.answer, question, context, top_k, max_answer_tokens))
+        return self._scheduler.call(partial(heads.answer, question, context, top_k, max_answer_tokens))
 
     def max_prompt(self, max_tokens: int) -> int:
         """Prompt tokens that fit beside `max_tokens` of output."""
         return self.info.max_context - max_tokens
 
-    def _run(self, work: Callable[[], T]) -> T:
-        """Run a job of one step."""
-
-        def job() -> Generator[None, None, T]:
-            return work()
-            yield
-
-        return self._scheduler.run(job())
-
     # ---- what comes in
 
-    def _request(self, prompt: Prompt, params: SamplingParams | None) -> Request:
+    def _request(self, prompt: Prompt, params: SamplingParams | None, call: Cancellation | None = None) -> Request:
         self._need("causal", "seq2seq")
         params = params or SamplingParams()
         ids = self._fit(self._ids(prompt), params.max_tokens)
-        return Request(ids, params, self.tokenizer, self.info.max_context)
+        return Request(ids, params, self.tokenizer, self.info.max_context, call)
 
     def _need(self, *kinds: str) -> None:
         if self.info.kind not in kinds:
@@ -303,11 +295,3 @@ def shared_engine(config: EngineConfig | None = None, on_progress: OnProgress | 
     """
     config = config or EngineConfig()
     return EngineLease(_leases.take(config, lambda: Engine(config, on_progress)))
-
-
-def _events(request: Request) -> Iterator[Token]:
-    """A request's tokens until it ends; raises what ended it."""
-    while (event := request.events.get()) is not None:
-        if isinstance(event, BaseException):
-            raise event
-        yield event

@@ -24,7 +24,6 @@ from engine.errors import BadModel, UserError
 from pipelines import TASKS
 from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE
 from pipelines.ui.holder import EngineHolder
-from pipelines.ui.work import check_wanted
 from tests.pipelines.paced_engine import PacedEngine, at_rest
 from tests.serving import free_port
 
@@ -49,7 +48,7 @@ def engine() -> PacedEngine:
 
 @pytest.fixture(scope="module")
 def page(engine: PacedEngine) -> Iterator[Any]:
-    holder = EngineHolder(lambda config, on_progress: engine, check_wanted)
+    holder = EngineHolder(lambda config, on_progress: engine)
     holder.begin(EngineConfig())
     built = app.build(holder, EngineConfig(), QUEUE)
     yield built

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,25 +13,45 @@ from engine.decoding.sampling import Sampler
 from engine.decoding.speculation import Guesser
 from engine.decoding.stopping import StopStrings
 from engine.results import Completion, FinishReason, Timing, Token
+from engine.serving.cancellation import Cancellation, Cancelled, current
 from engine.serving.prefill import Text
 from engine.text.tokenizer import Tokenizer
 
 
 class Request(Text):
-    """Filled by the scheduler's thread, read by the caller's through `events`.
+    """Filled by the scheduler's thread, read by the caller's through `stream`.
 
-    `events` carries `Token`s, then None at the end; or the exception that ended it.
+    Parameters
+    ----------
+    prompt : token ids, at least one.
+    params : how tokens are picked and when it ends.
+    tokenizer : makes text of tokens, and says which of them end it.
+    window : tokens that prompt and output together may have.
+    cancellation : tells the scheduler that nobody wants it any more; by default one of its own, a part of the scope
+        that the calling thread is in.
+
+    Attributes
+    ----------
+    events : `Token`s as they come, then None; or the exception that ended it.
+    finish_reason : why it ended; None until then.
     """
 
-    def __init__(self, prompt: list[int], params: SamplingParams, tokenizer: Tokenizer, window: int) -> None:
+    def __init__(
+        self,
+        prompt: list[int],
+        params: SamplingParams,
+        tokenizer: Tokenizer,
+        window: int,
+        cancellation: Cancellation | None = None,
+    ) -> None:
         super().__init__(list(prompt), slot=-1)
         self.prompt_tokens = len(prompt)
         self.params = params
         self.served = 0  # when its prompt last had a turn, in ticks of the scheduler
         self.guesser = Guesser()
         self.guessed = 0  # tokens that stood ready as right guesses
+        self.cancellation = cancellation or Cancellation(current())
         self.events: queue.SimpleQueue[Token | BaseException | None] = queue.SimpleQueue()
-        self.cancelled = False
         self.tokens: list[Token] = []
         self._most = min(params.max_tokens, window - len(prompt))
         self._eos = tokenizer.eos_ids
@@ -87,9 +108,16 @@ class Request(Text):
             self.events.put(None)
 
     def fail(self, error: BaseException) -> None:
-        """End with an exception, which the caller's thread raises."""
-        self.finish_reason = "error"
+        """End with an exception, which the caller's thread raises; `Cancelled` where it is not wanted any more."""
+        self.finish_reason = "cancelled" if isinstance(error, Cancelled) else "error"
         self.events.put(error)
+
+    def stream(self) -> Iterator[Token]:
+        """The tokens until it ends, each as soon as it is there; raises what ended it. For the caller's thread."""
+        while (event := self.events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
 
     def timing(self, made: int) -> Timing:
         return Timing(

@@ -19,6 +19,7 @@ from engine.backends.base import Backend
 from engine.decoding.speculation import Speculation
 from engine.errors import UserError
 from engine.serving.batch import DecodeBatch
+from engine.serving.cancellation import Cancellation, Cancelled, current
 from engine.serving.prefill import PREFILL_CHUNK, Prefiller
 from engine.serving.request import Request
 
@@ -73,7 +74,7 @@ class Scheduler:
         self._slots = list(range(batch - 1, -1, -1))
         self._waiting: deque[deque[Request]] = deque()  # a queue a call: the calls take turns
         self._running: list[Request] = []
-        self._jobs: deque[tuple[Job[Any], Future[Any]]] = deque()
+        self._jobs: deque[tuple[Job[Any], Future[Any], Cancellation]] = deque()
         self._clock = 0  # turns given so far
         self._jobs_served = 0
         self._wake = threading.Condition()
@@ -92,6 +93,8 @@ class Scheduler:
         Within a call the longest go first, so that the last to run are short and slots do not stand empty behind one
         long text; requests of alike lengths run together, and those that begin alike reuse one prefill.
         """
+        for request in requests:
+            request.cancellation.check()
         ordered = deque(sorted(requests, key=lambda r: (-(r.reach // BUCKET), r.ids))) if requests else None
         with self._wake:
             if self._closed:
@@ -104,25 +107,32 @@ class Scheduler:
             self._wake.notify()
 
     def run(self, job: Job[T]) -> T:
-        """Run a job to its end between decode steps and return its result; callers wait their turn."""
+        """Run a job to its end between decode steps and return its result; callers wait their turn.
+
+        Raises what the job raises, `Closed`, or `Cancelled` where the caller's scope is cancelled.
+        """
+        cancellation = Cancellation(current())
+        cancellation.check()
         future: Future[T] = Future()
         with self._wake:
             if self._closed:
                 raise Closed
-            self._jobs.append((job, future))
+            self._jobs.append((job, future, cancellation))
             self._wake.notify()
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # an interrupted caller: the job is dropped before its next step
+            cancellation.cancel()  # an interrupted caller: the job is dropped before its next step
             raise
 
-    def cancel(self, *requests: Request) -> None:
-        """Stop requests before their next step."""
-        with self._wake:
-            for request in requests:
-                request.cancelled = True
-            self._wake.notify()
+    def call(self, work: Callable[[], T]) -> T:
+        """Run `work` as a job of one step."""
+
+        def job() -> Job[T]:
+            return work()
+            yield
+
+        return self.run(job())
 
     def close(self) -> None:
         """Stop the thread after the step it is in; whoever still waits is told."""
@@ -151,27 +161,33 @@ class Scheduler:
                 self._closed = True
             for request in itertools.chain(self._running, *self._waiting):
                 request.fail(Closed())
-            for _, future in self._jobs:
+            for _, future, _ in self._jobs:
                 _settle(future, None, Closed())
 
     def _schedule(self) -> None:
-        """Admit the next of each call in turn while there is a slot and room in flight; drop the cancelled.
+        """Drop what was cancelled; admit the next of each call in turn while there is a slot and room in flight.
 
         Who does not fit is waited for and not passed by: a long text must not starve among short ones.
         """
+        for call in self._waiting:
+            while call and call[0].cancellation.cancelled:
+                call.popleft().fail(Cancelled())
+        self._waiting = deque(filter(None, self._waiting))
+        for dropped in [work for work in self._jobs if work[2].cancelled]:
+            self._jobs.remove(dropped)
+            job, future, _ = dropped
+            job.close()
+            _settle(future, None, Cancelled())
         in_flight = sum(request.reach for request in self._running)
         while self._waiting:
             call = self._waiting[0]
             request = call[0]
-            if request.cancelled:
-                request.finish_reason = "cancelled"
-            elif not self._slots or (self._running and in_flight + request.reach > TOKENS_IN_FLIGHT):
+            if not self._slots or (self._running and in_flight + request.reach > TOKENS_IN_FLIGHT):
                 return
-            else:
-                request.slot = self._slots.pop()
-                request.served = self._clock
-                in_flight += request.reach
-                self._running.append(request)
+            request.slot = self._slots.pop()
+            request.served = self._clock
+            in_flight += request.reach
+            self._running.append(request)
             call.popleft()
             if call:
                 self._waiting.rotate(-1)
@@ -180,7 +196,7 @@ class Scheduler:
 
     def _turn(self) -> None:
         """One chunk of a prompt, or one step of the oldest job: whoever has waited longest for a turn."""
-        texts = [r for r in self._running if not r.cancelled and (not self._cached or _unread(r))]
+        texts = [r for r in self._running if not self._cached or _unread(r)]
         first = min(texts, key=lambda r: r.served, default=None)
         self._clock += 1
         if self._jobs and (first is None or self._jobs_served <= first.served):
@@ -210,14 +226,15 @@ class Scheduler:
 
     def _decode(self) -> None:
         """One step for every request whose text is cached but for its last token."""
-        batch = [r for r in self._running if not _unread(r) and not r.cancelled and not r.finish_reason]
+        batch = [r for r in self._running if not _unread(r) and not r.finish_reason]
         if self._cached and batch:
             self._decoding.step(batch)
 
     def _finish(self) -> None:
         """Free the slots of those that ended or were cancelled; their text is kept for the next turn of a chat."""
-        for request in [r for r in self._running if r.finish_reason or r.cancelled]:
-            request.finish_reason = request.finish_reason or "cancelled"
+        for request in [r for r in self._running if r.finish_reason or r.cancellation.cancelled]:
+            if not request.finish_reason:
+                request.fail(Cancelled())
             self._running.remove(request)
             self._slots.append(request.slot)
             request.guesser.forget()
@@ -228,11 +245,7 @@ class Scheduler:
 
     def _advance_job(self) -> None:
         """One step of the oldest job."""
-        job, future = self._jobs[0]
-        if future.cancelled():
-            job.close()
-            self._jobs.popleft()
-            return
+        job, future, _ = self._jobs[0]
         try:
             self._steps += 1
             next(job)
@@ -249,6 +262,6 @@ def _unread(request: Request) -> bool:
     return not request.tokens
 
 
-def _settle(future: Future[T], value: T, error: Exception | None) -> None:
+def _settle(future: Future[T], value: T, error: BaseException | None) -> None:
     if future.set_running_or_notify_cancel():  # False: the caller is gone
         future.set_exception(error) if error else future.set_result(value)

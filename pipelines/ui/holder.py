@@ -45,19 +45,6 @@ class Status:
     config: EngineConfig | None = None
 
 
-class WatchedEngine:
-    """The engine as a pipeline sees it. Every use looks first whether the request that uses it is still wanted, so a
-    pipeline that asks several times (one window after another) can be stopped between two of them."""
-
-    def __init__(self, engine: Any, check: Callable[[], None]) -> None:
-        self._engine = engine
-        self._check = check
-
-    def __getattr__(self, name: str) -> Any:
-        self._check()
-        return getattr(self._engine, name)
-
-
 def open_engine(config: EngineConfig, on_progress: OnProgress) -> Engine:
     """A lease of a loaded engine. torch is imported here, so a page can be up before it is."""
     from engine.engine import shared_engine
@@ -71,12 +58,10 @@ class EngineHolder:
     Parameters
     ----------
     open_engine : makes an engine from a config; tests give a fake.
-    check : called before each use of the engine by a pipeline; it raises to stop the pipeline.
     """
 
-    def __init__(self, open_engine: OpenEngine = open_engine, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, open_engine: OpenEngine = open_engine) -> None:
         self._open = open_engine
-        self._check = check
         self._changed = threading.Condition()
         self._status = Status("loading", "Starting")
         self._engine: Any = None
@@ -123,7 +108,7 @@ class EngineHolder:
             if self._engine is None:
                 raise BadRequest("No engine is loaded: load one in the sidebar.")
             if task not in self._pipelines:
-                self._pipelines[task] = load(TASKS[task].pipeline)(WatchedEngine(self._engine, self._check))
+                self._pipelines[task] = load(TASKS[task].pipeline)(self._engine)
             return self._pipelines[task]
 
     def close(self) -> None:

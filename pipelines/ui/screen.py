@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,6 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from engine.errors import BadRequest, UserError
+from engine.serving.cancellation import Cancellation
 from pipelines import Task
 from pipelines.results import RunInfo
 from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE, publish
@@ -206,12 +206,12 @@ def run_handler(holder: EngineHolder, screen: Screen[Any], outputs: int) -> Call
     newest = Newest()
 
     def handler(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
-        with newest.run(request.session_hash) as stopped:
-            yield from frames(stopped, *values)
+        with newest.run(request.session_hash) as run:
+            yield from frames(run, *values)
 
-    def frames(stopped: threading.Event, *values: Any) -> Iterator[list[Any]]:
+    def frames(run: Cancellation, *values: Any) -> Iterator[list[Any]]:
         yield [*[gr.skip()] * outputs, status_line("Waiting", kind="busy"), gr.update(interactive=True)]
-        steps = follow(holder, screen.task.name, lambda pipeline: screen.start(pipeline, *values), stopped)
+        steps = follow(holder, screen.task.name, lambda pipeline: screen.start(pipeline, *values), run)
         try:
             for step in steps:
                 if step.value is None:
@@ -228,7 +228,7 @@ def run_handler(holder: EngineHolder, screen: Screen[Any], outputs: int) -> Call
             raise
         finally:
             steps.close()  # type: ignore[attr-defined]  # a generator: stops the work when this one is closed
-        if not stopped.is_set():  # else the run that took its place has the screen
+        if not run.cancelled:  # else the run that took its place has the screen
             yield [*[gr.skip()] * (outputs + 1), gr.update(interactive=False)]
 
     return handler

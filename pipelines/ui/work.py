@@ -10,24 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from engine.errors import BadModel, BadRequest, UserError
+from engine.serving.cancellation import Cancellation, Cancelled
 from pipelines.ui.holder import EngineHolder
 
 T = TypeVar("T")
 
 BEAT_S = 0.25  # the longest a waiting screen goes without a sign of life
 FRAME_S = 0.04  # the shortest time between two updates: 25 a second look smooth
-
-_thread = threading.local()
-
-
-class Stopped(BaseException):
-    """Raised inside a pipeline whose request nobody wants any more. No error: it must pass every `except Exception`."""
-
-
-def check_wanted() -> None:
-    """Raises `Stopped` on a worker thread whose request was given up; give it to `EngineHolder`."""
-    if (stopped := getattr(_thread, "stopped", None)) is not None and stopped.is_set():
-        raise Stopped
 
 
 @dataclass(frozen=True)
@@ -44,34 +33,33 @@ class Newest:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: dict[Hashable, threading.Event] = {}
+        self._running: dict[Hashable, Cancellation] = {}
 
     @contextmanager
-    def run(self, key: Hashable) -> Iterator[threading.Event]:
-        """The event that is set once another run of the key begins."""
-        stopped = threading.Event()
+    def run(self, key: Hashable) -> Iterator[Cancellation]:
+        """What is cancelled once another run of the key begins."""
+        run = Cancellation()
         with self._lock:
-            before, self._running[key] = self._running.get(key), stopped
+            before, self._running[key] = self._running.get(key), run
         if before is not None:
-            before.set()
+            before.cancel()
         try:
-            yield stopped
+            yield run
         finally:
             with self._lock:
-                if self._running.get(key) is stopped:
+                if self._running.get(key) is run:
                     del self._running[key]
 
 
 class _Worker(Generic[T]):
-    """Runs `start(pipeline)` and keeps its newest value."""
+    """Runs `start(pipeline)` until it ends or `cancellation` is cancelled, and keeps its newest value."""
 
-    def __init__(self, start: Callable[[Any], Iterable[T]], pipeline: Any) -> None:
-        self.stopped = threading.Event()
+    def __init__(self, start: Callable[[Any], Iterable[T]], pipeline: Any, cancellation: Cancellation) -> None:
         self.done = False
         self.error: BaseException | None = None
         self._fresh: list[T] = []
         self._changed = threading.Condition()
-        self._start, self._pipeline = start, pipeline
+        self._start, self._pipeline, self._cancellation = start, pipeline, cancellation
         threading.Thread(target=self._run, name="brisk-request", daemon=True).start()
 
     def newest(self, seconds: float) -> T | None:
@@ -83,21 +71,19 @@ class _Worker(Generic[T]):
             return value
 
     def _run(self) -> None:
-        _thread.stopped = self.stopped
+        values: Iterable[T] = ()
         try:
-            values: Iterable[T] = self._start(self._pipeline)
-            try:
+            with self._cancellation.scope():
+                values = self._start(self._pipeline)
                 for value in values:
                     with self._changed:
                         self._fresh[:] = [value]
                         self._changed.notify()
-                    if self.stopped.is_set():
+                    if self._cancellation.cancelled:
                         break
-            finally:
-                _thread.stopped = None  # a pipeline that tidies up may still ask the engine
-                if isinstance(values, Generator):
-                    values.close()
-        except Stopped:
+            if isinstance(values, Generator):
+                values.close()  # out of the scope: a pipeline that tidies up may still ask the engine
+        except Cancelled:
             pass
         except BaseException as error:
             self.error = error
@@ -108,19 +94,27 @@ class _Worker(Generic[T]):
 
 
 def follow(
-    holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]], stopped: threading.Event | None = None
+    holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]], run: Cancellation | None = None
 ) -> Iterator[Step[T]]:
     """Runs `start(pipeline of the task)` and yields what it gives, at most 25 times a second, at least 4 times.
 
-    Waits for the engine while it loads. Closing this generator, or setting `stopped` (it then ends early), stops the
-    work: a stream of the engine within one step, other calls before their next use of the engine.
+    Waits for the engine while it loads. Closing this generator, or cancelling `run` (it then ends early), stops the
+    work within one step of the engine.
+
+    Parameters
+    ----------
+    holder : has the engine, or will have it.
+    task : name of a task in `pipelines.TASKS`.
+    start : called with the task's pipeline on a thread of its own; gives the values to show.
+    run : what the work is a part of; None where nothing but closing stops it.
 
     Raises
     ------
     BadModel : no engine could be loaded.
     BadRequest : the pipeline refused the request, or the engine was exchanged meanwhile.
     """
-    stopped = stopped or threading.Event()
+    run = run or Cancellation()
+    work = Cancellation(run)  # ends with this generator, however it is left
     began = time.monotonic()
     while (engine := holder.engine) is None:
         status = holder.status
@@ -129,12 +123,12 @@ def follow(
         share = "" if status.share is None else f" {status.share:.0%}"
         yield Step(None, f"Waiting for the model: {status.message}{share}", time.monotonic() - began)
         holder.wait(BEAT_S)
-        if stopped.is_set():
+        if run.cancelled:
             return
     began = time.monotonic()
-    worker = _Worker(start, holder.pipeline(task))
+    worker = _Worker(start, holder.pipeline(task), work)
     try:
-        while not stopped.is_set():
+        while not run.cancelled:
             done = worker.done  # read before the value: nothing comes after it
             value = worker.newest(BEAT_S)
             if value is not None or not done:
@@ -145,8 +139,8 @@ def follow(
             if done:
                 break
     finally:
-        worker.stopped.set()
-    if stopped.is_set():
+        work.cancel()
+    if run.cancelled:
         return
     if isinstance(worker.error, UserError) and holder.engine is not engine:
         raise BadRequest("The engine was exchanged while this request ran: run it again.") from worker.error

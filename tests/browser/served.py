@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 from brisk import app
 from engine.config import EngineConfig
 from pipelines.ui.holder import EngineHolder
-from pipelines.ui.work import check_wanted
 from tests.serving import free_port
 
 QUIET = (
@@ -44,7 +43,7 @@ class Served:
 def served(config: EngineConfig | None = None, open_engine: Any = None) -> Iterator[Served]:
     """The app on a free port, its engine ready."""
     config = config or EngineConfig()
-    holder = EngineHolder(open_engine, check_wanted) if open_engine else EngineHolder(check=check_wanted)
+    holder = EngineHolder(open_engine) if open_engine else EngineHolder()
     holder.begin(config)
     page = app.build(holder, config)
     url = app.serve(page, "127.0.0.1", free_port())

@@ -18,6 +18,7 @@ import torch
 from engine import BadRequest, Engine, EngineConfig, SamplingParams, shared_engine
 from engine.decoding.lookup import Lookup
 from engine.decoding.speculation import StepCosts
+from engine.serving.cancellation import Cancellation, Cancelled
 from engine.serving.scheduler import Closed
 from tests.engine.conftest import Models
 from tests.engine.reference import expected_logits, expected_tokens, opened, random_tokens, transformers_model
@@ -137,10 +138,11 @@ def test_more_prompts_than_places_come_back_in_order(engine: Engine) -> None:
     assert tokens_of(engine, PROMPTS * 3) == [tokens_of(engine, [prompt])[0] for prompt in PROMPTS] * 3
 
 
-def test_a_stream_is_the_completion_bit_by_bit(engine: Engine) -> None:
+def test_a_stream_is_the_completion_bit_by_bit(models: Models) -> None:
     params = SamplingParams(max_tokens=30, temperature=1.2, seed=3, logprobs=2)
-    whole = engine.generate("The film was", params)[0]
-    tokens = list(engine.stream("The film was", params))
+    with opened(models("llama"), speculation=False) as engine:  # steps of several rows round otherwise
+        whole = engine.generate("The film was", params)[0]
+        tokens = list(engine.stream("The film was", params))
     assert "".join(token.text for token in tokens) == whole.text
     assert tuple(token.id for token in tokens) == whole.token_ids
     assert tuple(token.top for token in tokens) == whole.top_logprobs
@@ -264,6 +266,36 @@ def test_a_stream_waits_to_be_begun_off_the_clock(engine: Engine) -> None:
     first = next(stream)
     assert first.timing is not None
     assert 0 < first.timing.ttft_s < 0.3
+
+
+def test_a_cancelled_scope_stops_every_call_inside_it_and_no_other(engine: Engine) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: engine.generate([[5, i] for i in range(20)], LONG),
+        lambda: list(engine.stream([7], LONG)),
+        lambda: [engine.score([[6, i]], [[8], [9, 10]]) for i in itertools.count(1)],
+        lambda: [engine.embed([[5, 6]]) for _ in itertools.count()],
+    ]
+    wanted = Cancellation()
+
+    def ask(call: Callable[[], object]) -> str:
+        with wanted.scope():
+            try:
+                call()
+            except Cancelled:
+                return "told"
+        return "went on"
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        told = [pool.submit(ask, call) for call in calls]
+        before = engine.steps
+        while engine.steps < before + 10:
+            assert not any(one.done() for one in told)
+        wanted.cancel()
+        assert [one.result(10) for one in told] == ["told"] * len(calls)
+    rest = steps_settle(engine)
+    assert steps_settle(engine) - rest == 1  # only what is asked for runs
+    with wanted.scope(), pytest.raises(Cancelled):
+        engine.generate([[5]], GREEDY)
 
 
 # ---- one engine for equal configs, and its end

@@ -14,6 +14,7 @@ import numpy as np
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Completion, FinishReason, Scores, Span, SpanSearch, Timing, Token, TokenLogprobs
+from engine.serving.cancellation import current
 
 _PIECE = re.compile(r" ?[^\W\d_]+|\d| ?[^\w\s]|\s|_")
 _SPECIALS = ("<|start|>", "<|end|>")
@@ -127,6 +128,7 @@ class FakeEngine:
 
     def _read(self, prompt: str | Sequence[int], max_tokens: int) -> tuple[str, Timing]:
         """The prompt's text, and the time of reading what no earlier prompt began with, at 100 tokens a second."""
+        current().check()
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if len(ids) > self.max_prompt(max_tokens):
             raise BadRequest(f"The prompt has {len(ids)} tokens and {self.max_prompt(max_tokens)} fit.")
@@ -147,6 +149,7 @@ class FakeEngine:
         ids = self.tokenizer.encode(written)[: params.max_tokens]
         cut = len(ids) == params.max_tokens
         for i, id in enumerate(ids):
+            current().check()
             self.steps += 1
             reason: FinishReason | None = None if i + 1 < len(ids) else "length" if cut else "stop"
             timing = replace(timing, new_tokens=i + 1, decoded_tokens=i, decode_s=i / 50, finish_reason=reason)
@@ -196,12 +199,14 @@ class FakeEngine:
         return SpanSearch(tuple(best), timing)
 
     def logprobs(self, texts: Sequence[str | Sequence[int]]) -> list[TokenLogprobs]:
+        current().check()
         many = [self.tokenizer.encode(text) if isinstance(text, str) else list(text) for text in texts]
         ids = [np.array(one, dtype=np.int64) for one in many]
         return [TokenLogprobs(row, np.full(max(0, len(row) - 1), -math.log(4), dtype=np.float32)) for row in ids]
 
     def embed(self, texts: Sequence[Sequence[int]], layer: int = -1, pooling: str = "mean") -> np.ndarray:
         """f32 [n, hidden]: praise in the first column, blame in the second, `layer` times as loud; noise beside."""
+        current().check()
         rows = []
         for ids in texts:
             words = self.tokenizer.decode(ids).lower()
@@ -211,10 +216,12 @@ class FakeEngine:
         return np.array(rows, np.float32)
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        current().check()
         return [{"POSITIVE": 0.75, "NEGATIVE": 0.25} for _ in texts]
 
     def answer(
         self, question: str, context: str, *, top_k: int = 1, max_answer_tokens: int = 32
     ) -> tuple[list[tuple[int, int, float]], float]:
+        current().check()
         start = context.find(self.find(context)) if self.find(context) else 0
         return [(start, start + len(self.find(context)), 0.9)][:top_k], 0.05

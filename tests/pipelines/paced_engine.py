@@ -10,7 +10,6 @@ from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 from engine.results import Scores, SpanSearch, Token
 from pipelines.ui.holder import EngineHolder
-from pipelines.ui.work import check_wanted
 from tests.pipelines.fake_engine import FakeEngine
 
 LONG_REPLY = " ".join(["word"] * 400)
@@ -50,7 +49,7 @@ class PacedEngine(FakeEngine):
 
 def holding(engine: Any) -> EngineHolder:
     """A holder whose engine is ready."""
-    holder = EngineHolder(lambda config, on_progress: engine, check_wanted)
+    holder = EngineHolder(lambda config, on_progress: engine)
     list(holder.reload(EngineConfig()))
     return holder
 

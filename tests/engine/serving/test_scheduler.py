@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from engine.cache.prefix import PrefixTree
 from engine.config import SamplingParams
 from engine.results import Token
+from engine.serving.cancellation import Cancellation, Cancelled
 from engine.serving.prefill import PREFILL_CHUNK, Prefiller, Text
 from engine.serving.request import Request
 from engine.serving.scheduler import BUCKET, TOKENS_IN_FLIGHT, Closed, Scheduler
@@ -100,12 +102,15 @@ def test_a_cancelled_request_costs_at_most_one_more_step(start: Start, tokenizer
     one = request(tokenizer, [4], 4000)
     scheduler.submit(one)
     one.events.get(timeout=10)
-    scheduler.cancel(one)
     before = scheduler.steps
+    one.cancellation.cancel()
     other = request(tokenizer, [9], 2)  # its two steps can only run after the cancelled one has left
     scheduler.submit(other)
     assert ids(other) == expected(9, 2)
     assert scheduler.steps - before <= 1 + 3
+    with pytest.raises(Cancelled):
+        ids(one)
+    assert one.finish_reason == "cancelled"
 
 
 def test_cancelled_while_waiting_never_runs(start: Start, tokenizer: Tokenizer) -> None:
@@ -115,7 +120,7 @@ def test_cancelled_while_waiting_never_runs(start: Start, tokenizer: Tokenizer) 
     first, second, third = (request(tokenizer, [4 + i], 3) for i in range(3))
     for one in (first, second, third):
         scheduler.submit(one)
-    scheduler.cancel(second)
+    second.cancellation.cancel()
     gate.set()
     assert ids(first) == expected(4, 3)
     assert ids(third) == expected(6, 3)
@@ -291,11 +296,12 @@ def test_what_runs_together_is_bounded_in_tokens_and_a_long_one_is_not_passed_by
 
     scheduler.run(look())
     assert max(together) > TOKENS_IN_FLIGHT // 2
-    scheduler.cancel(reaching[0])
+    reaching[0].cancellation.cancel()
     assert len(ids(reaching[3])) == 3  # room again: the third came in, and the short one behind it
-    scheduler.cancel(*reaching[1:3])
+    for one in reaching[1:3]:
+        one.cancellation.cancel()
     assert reaching[4].events.get(timeout=10) is not None  # more than the bound: alone
-    scheduler.cancel(reaching[4])
+    reaching[4].cancellation.cancel()
 
 
 @pytest.mark.parametrize("guess", [False, True])
@@ -361,6 +367,66 @@ def test_the_next_turn_of_a_chat_reuses_prompt_and_answer(start: Start, tokenize
     assert (timing.prompt_tokens, timing.reused_tokens) == (44, 41)
     scheduler.run(settled())
     assert all(node.holders == 0 for node in tree.nodes())
+
+
+def test_who_waits_for_what_was_cancelled_is_told(start: Start, tokenizer: Tokenizer) -> None:
+    gate = threading.Event()
+    backend = FakeBackend(gate=gate)
+    scheduler = start(backend, batch=1)
+    wanted = Cancellation()
+    told: list[str] = []
+
+    def ask(name: str, work: Callable[[], object]) -> threading.Thread:
+        def waits() -> None:
+            with wanted.scope():
+                try:
+                    work()
+                except Cancelled:
+                    told.append(name)
+
+        thread = threading.Thread(target=waits)
+        thread.start()
+        return thread
+
+    def asking(token: int) -> Callable[[], object]:
+        def work() -> None:
+            scheduler.submit(one := request(tokenizer, [token], 4000))
+            list(one.stream())
+
+        return work
+
+    def job() -> Generator[None, None, None]:
+        while True:
+            yield
+
+    def waiting(work: Callable[[], object], seen: Callable[[], int], name: str) -> threading.Thread:
+        before = seen()
+        thread = ask(name, work)
+        while seen() == before:
+            thread.join(0.01)
+        return thread
+
+    other = request(tokenizer, [9], 20)
+    scheduler.submit(other)
+    while not scheduler._running:  # it has the only slot; no public name shows who waits
+        time.sleep(0.01)
+    threads = [
+        waiting(asking(5), lambda: len(scheduler._waiting), "waits for a slot"),
+        waiting(asking(6), lambda: len(scheduler._waiting), "waits behind it"),
+        waiting(lambda: scheduler.run(job()), lambda: len(scheduler._jobs), "a job at work"),
+        waiting(lambda: scheduler.run(job()), lambda: len(scheduler._jobs), "a job behind it"),
+    ]
+    wanted.cancel()
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(told) == ["a job at work", "a job behind it", "waits behind it", "waits for a slot"]
+    assert ids(other) == expected(9, 20)  # it was nobody's to cancel
+    with wanted.scope():
+        for late in (lambda: scheduler.submit(request(tokenizer, [4], 2)), lambda: scheduler.run(settled())):
+            with pytest.raises(Cancelled):
+                late()
+    scheduler.run(settled())
 
 
 def test_what_failed_or_broke_down_is_not_kept(start: Start, tokenizer: Tokenizer) -> None:

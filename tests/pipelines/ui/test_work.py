@@ -11,8 +11,9 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.errors import BadModel, BadRequest
+from engine.serving.cancellation import Cancellation
 from pipelines.ui.holder import EngineHolder
-from pipelines.ui.work import BEAT_S, FRAME_S, Step, check_wanted, follow
+from pipelines.ui.work import BEAT_S, FRAME_S, Step, follow
 from tests.pipelines.paced_engine import PacedEngine, at_rest, holding
 
 
@@ -48,7 +49,7 @@ def test_requests_wait_for_the_engine_and_say_for_what() -> None:
         assert gate.wait(10)
         return PacedEngine(reply=lambda prompt: "done")
 
-    holder = EngineHolder(slow, check_wanted)
+    holder = EngineHolder(slow)
     holder.begin(EngineConfig())
     steps = follow(holder, "generation", lambda p: p.stream("Hi"))
     stages = [next(steps).stage for _ in range(3)]
@@ -85,6 +86,34 @@ def test_closing_stops_a_search_between_two_windows() -> None:
     assert at_rest(engine, 1.0) and engine.steps < 10
 
 
+def test_a_pipeline_that_tidies_up_may_still_ask_the_engine() -> None:
+    holder = holding(engine := PacedEngine(pace=0.02))
+    tidied: list[object] = []
+
+    def start(pipeline: Any) -> Iterator[str]:
+        try:
+            while True:
+                time.sleep(0.02)
+                yield "asked"
+        finally:
+            tidied.append(engine.score("the end", ["a"]))
+
+    steps = follow(holder, "generation", start)
+    next(step for step in steps if step.value is not None)
+    steps.close()  # type: ignore[attr-defined]
+    assert at_rest(engine) and len(tidied) == 1
+
+
+def test_a_run_that_is_cancelled_ends_without_a_word() -> None:
+    holder = holding(engine := PacedEngine(pace=0.02))
+    run = Cancellation()
+    steps = follow(holder, "generation", lambda p: p.stream("Hi"), run)
+    next(step for step in steps if step.value is not None)
+    run.cancel()
+    assert list(steps) == []
+    assert at_rest(engine) and 0 < engine.steps < 200
+
+
 def test_errors_come_through() -> None:
     holder = holding(PacedEngine())
     with pytest.raises(BadRequest, match="The prompt is empty"):
@@ -95,7 +124,7 @@ def test_errors_come_through() -> None:
 
 def test_a_request_under_way_hears_of_an_exchange() -> None:
     engines = [PacedEngine(pace=0.02), PacedEngine(reply=lambda prompt: "new")]
-    holder = EngineHolder(lambda config, on_progress: engines.pop(0), check_wanted)
+    holder = EngineHolder(lambda config, on_progress: engines.pop(0))
     list(holder.reload(EngineConfig()))
     steps = follow(holder, "generation", lambda p: p.stream("Hi"))
     next(step for step in steps if step.value is not None)
