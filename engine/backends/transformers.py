@@ -1,112 +1,42 @@
-"""Any architecture of Transformers behind the backend's face: slower than ours, but it runs what ours does not know.
+"""Any architecture of Transformers as a backend: slower than ours, but it runs what ours does not know.
 
 Also the reference our own decoder is held to. Causal and encoder-decoder models generate through slots; encoder
-heads (classification, extractive answers) are in `encoders.py`. Weights are read by us (safetensors only, checked),
-and no code from a model's folder is ever run.
+heads (classification, extractive answers) are in `encoders.py`.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForQuestionAnswering,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DynamicCache,
-    EncoderDecoderCache,
-)
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
-from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.base import JOB_SLOTS, Backend
+from engine.backends.compact_linear import compact
 from engine.backends.dtypes import compute_dtype, precision_name
 from engine.backends.encoders import Encoder, window
+from engine.backends.pretrained import kind_of, load_pretrained
 from engine.cache.kv_run import KVRun
 from engine.config import EngineConfig
-from engine.errors import BadModel, BadRequest
-from engine.model.quantize import GROUP, quantize_groups, quantize_rows, widen_groups
-from engine.results import ModelKind, log_softmax
-from engine.weights import ModelFiles, load_config, load_state
-
-log = logging.getLogger(__name__)
-disable_progress_bar()  # loading has its own progress
-
-_LOADERS = {
-    "causal": AutoModelForCausalLM,
-    "seq2seq": AutoModelForSeq2SeqLM,
-    "classification": AutoModelForSequenceClassification,
-    "question-answering": AutoModelForQuestionAnswering,
-}
-
-
-class StoredLinear(nn.Module):
-    """A linear layer whose weight [rows, columns] is stored in int8 (one scale a row), int4 (groups of columns with a
-    scale and a minimum) or fp16 and expanded at use."""
-
-    stored: Tensor
-    scale: Tensor
-    minimum: Tensor
-
-    def __init__(self, linear: nn.Linear, precision: str) -> None:
-        super().__init__()
-        weight = linear.weight.detach()
-        self.bias = linear.bias
-        self.shape = weight.shape
-        minimum = torch.ones(0)
-        if precision == "int4":
-            stored, scale, minimum = quantize_groups(weight.float())
-        elif precision == "int8":
-            rounded, scale = quantize_rows(weight.float())
-            stored = rounded.to(torch.int8)
-        else:
-            stored, scale = weight.to(torch.float16), torch.ones(0)
-            if not torch.isfinite(stored).all():
-                raise BadModel("A weight is too large for half precision: load this model in fp32 or int8.")
-        self.register_buffer("stored", stored)
-        self.register_buffer("scale", scale)
-        self.register_buffer("minimum", minimum)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.minimum.numel():
-            wide = torch.empty(self.shape, dtype=x.dtype, device=x.device)
-            return F.linear(x, widen_groups(self.stored, self.scale, self.minimum, wide), self.bias)
-        y = F.linear(x, self.stored.to(x.dtype))
-        y = y * self.scale.to(x.dtype) if self.scale.numel() else y
-        return y if self.bias is None else y + self.bias
+from engine.errors import BadRequest
+from engine.results import log_softmax
+from engine.weights import ModelFiles, load_config
 
 
 @dataclass
 class _Slot:
-    """What one sequence has run: its tokens, and the cache (and the encoder's output) they left."""
+    """What one text has run: its tokens, and the cache (and the encoder's output) they left."""
 
     tokens: list[int] = field(default_factory=list)
     cache: Any = None
     encoded: Any = None
     decoded: int = 0  # tokens in the decoder's cache of an encoder-decoder
-
-
-def kind_of(config: dict[str, Any]) -> ModelKind:
-    """Which head a config.json describes, by its `architectures`."""
-    names = " ".join(config.get("architectures") or ())
-    if "SequenceClassification" in names:
-        return "classification"
-    if "QuestionAnswering" in names:
-        return "question-answering"
-    if config.get("is_encoder_decoder") or "ConditionalGeneration" in names:
-        return "seq2seq"
-    return "causal"
 
 
 class TransformersBackend(Backend):
@@ -125,28 +55,13 @@ class TransformersBackend(Backend):
     name = "transformers"
 
     def __init__(self, files: ModelFiles, config: EngineConfig, device: torch.device) -> None:
-        raw = load_config(files.folder)
-        self.kind = kind_of(raw)
+        self.kind = kind_of(load_config(files.folder))
         self.notes: list[str] = []
         if self.kind == "seq2seq" and not config.kv_cache:
             raise BadRequest(f"{files.name} is an encoder-decoder: it runs with the KV cache only, switch it on.")
-        load_state(files.folder)  # refuses damaged files with a sentence; Transformers then maps the same ones
         dtype = compute_dtype(device, config.precision)
-        try:
-            settings = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
-            loader = _LOADERS[self.kind]
-            model, report = loader.from_pretrained(
-                files.folder, config=settings, dtype=dtype, use_safetensors=True,
-                output_loading_info=True, trust_remote_code=False,
-            )  # fmt: skip
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
-        except (ValueError, OSError, KeyError, RuntimeError, AttributeError) as error:
-            raise BadModel(f"Transformers cannot load {files.name}: {str(error).splitlines()[0]}") from error
-        if report["missing_keys"] or report["mismatched_keys"]:
-            wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-            raise BadModel(
-                f"{files.name} lacks weights its config.json asks for, or has them in a wrong shape: {wrong[0]}."
-            )
+        loaded = load_pretrained(files, self.kind, dtype)
+        model, settings, tokenizer = loaded.model, loaded.config, loaded.tokenizer
         self.kv_precision = self.prefill = precision_name(dtype)
         if config.kv_precision not in ("auto", self.kv_precision) or config.prefill not in ("auto", self.prefill):
             self.notes.append(
@@ -154,7 +69,7 @@ class TransformersBackend(Backend):
             )
         self.parameters = sum(p.numel() for p in model.parameters())
         if config.precision != "fp32" and device.type == "cpu":
-            _store_linears(model, config.precision)
+            compact(model, config.precision)
             self.notes.append(
                 f"On the Transformers backend {config.precision} weights save memory, not time: they expand at use."
             )
@@ -294,20 +209,6 @@ class TransformersBackend(Backend):
         held.cache = out.past_key_values
         held.decoded += 1
         return out.logits[0, -1].float().cpu().numpy()
-
-
-def _store_linears(model: nn.Module, precision: str) -> None:
-    """Swap every linear layer but a tied head for one that is stored smaller."""
-    tied = {id(p) for name, p in model.named_parameters() if "embed" in name or "shared" in name or "wte" in name}
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and id(child.weight) not in tied:
-                if precision == "int4" and child.in_features % GROUP:
-                    raise BadRequest(
-                        f"This model cannot be held in int4: '{name}' has {child.in_features} columns, not a multiple "
-                        f"of {GROUP}."
-                    )
-                setattr(module, name, StoredLinear(child, precision))
 
 
 def _framing(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from engine import BadRequest, Engine, EngineConfig, SamplingParams
-from engine.backends.transformers import kind_of
+from engine.backends.pretrained import kind_of
 
 Save = Callable[[str, Callable[[int], Any]], Path]
 
@@ -141,6 +141,14 @@ def test_encoder_decoder_scores_choices_from_one_encoding(t5: Path) -> None:
         logits = model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([[0, 8]])).logits[0]
         expected = logits.log_softmax(-1)[[0, 1], [8, 9]].sum().item()
         assert second == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("half", 0.01), ("int8", 0.2), ("int4", 0.5)])
+def test_encoder_decoder_runs_in_stored_precisions(t5: Path, precision: str, bound: float) -> None:
+    with loaded(t5) as full, loaded(t5, precision) as stored:
+        assert stored.info.weight_bytes < full.info.weight_bytes
+        expected, found = (e.score("hello there", [[5, 6, 7]])[0].logprobs[0] for e in (full, stored))
+        assert 0 < abs(found - expected) < bound * abs(expected)
 
 
 def test_encoder_decoder_needs_its_cache(t5: Path) -> None:

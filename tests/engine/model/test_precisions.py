@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.errors import BadRequest
 from engine.model.decoder import Segment
 from tests.engine.random_decoders import MODELS, decoder
 
@@ -34,24 +33,3 @@ def test_sixteen_bit_arithmetic_of_an_accelerator_runs_on_cpu_tensors(precision:
     divergence = (expected[16:].exp() * (expected[16:] - found)).sum(-1)
     assert found.dtype == torch.float32
     assert float(divergence.mean()) < 0.5
-
-
-@pytest.mark.parametrize(("precision", "bound"), [("half", 0.002), ("int8", 0.02), ("int4", 0.15)])
-def test_a_linear_layer_of_the_transformers_backend_is_stored_smaller(precision: str, bound: float) -> None:
-    from engine.backends.transformers import StoredLinear
-
-    torch.manual_seed(0)
-    linear = torch.nn.Linear(64, 48)
-    stored, x = StoredLinear(linear, precision), torch.randn(5, 64)
-    with torch.inference_mode():
-        error = (stored(x) - linear(x)).norm() / linear(x).norm()
-    assert 0 < float(error) < bound
-    held = sum(buffer.numel() * buffer.element_size() for buffer in stored.buffers())
-    assert held <= linear.weight.numel() * {"half": 2, "int8": 1.1, "int4": 0.65}[precision]
-
-
-def test_a_layer_that_does_not_divide_into_groups_is_refused_in_int4() -> None:
-    from engine.backends.transformers import _store_linears
-
-    with pytest.raises(BadRequest, match="'0' has 48 columns, not a multiple of 32"):
-        _store_linears(torch.nn.Sequential(torch.nn.Linear(48, 8)), "int4")
