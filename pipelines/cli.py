@@ -6,8 +6,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +16,8 @@ import typer
 
 from engine.config import KV_PRECISIONS, PRECISIONS, PREFILLS, EngineConfig
 from engine.errors import UserError
+from engine.measure.command import run_app as run_app
+from engine.measure.command import say
 from pipelines import TASKS, load
 from pipelines.results import RunInfo
 from pipelines.text import MAX_CHARACTERS, check_text
@@ -113,11 +113,6 @@ def load_engine(config: EngineConfig) -> Engine:
     return engine
 
 
-def say(sentence: str) -> None:
-    """A sentence for the person at the terminal: stdout stays clean for results."""
-    print(sentence, file=sys.stderr, flush=True)
-
-
 def read_text(argument: str | None, file: Path | None, name: str = "text") -> str:
     """The text given as an argument, else in `file` ("-" is stdin), else on stdin; UserError if there is none.
 
@@ -165,21 +160,3 @@ def tell(info: RunInfo) -> None:
     """Says on stderr what was left out of a text, the notes, and the line of speed."""
     for sentence in (*([info.shortened.sentence()] if info.shortened else []), *info.notes, info.line()):
         say(sentence)
-
-
-def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line; its exit code: 0, 2 with one sentence (UserError, wrong usage), 130 on Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app(args=list(arguments) if arguments is not None else None)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
-    except UserError as error:
-        say(f"Error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone; nothing more can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0

@@ -1,7 +1,9 @@
 """Runs the benchmark's command; `engine.measure.speed` says how it measures."""
 
-from engine.measure.check import run
+import sys
+
+from engine.measure.command import run_app
 from engine.measure.speed.__main__ import main
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(run_app(main))

@@ -9,72 +9,22 @@ real model against Transformers' `generate`, and of each lossless switch against
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from engine.cache.static import StaticCache
 from engine.config import DEFAULT_MODEL, Precision
-from engine.errors import BadRequest, UserError
-from engine.measure import check_prompts
-from engine.measure.lossless import identities
-from engine.model.build import BuildOptions, build_parameters
-from engine.model.decoder import Decoder, Segment
-from engine.model.families import describe
+from engine.errors import BadRequest
+from engine.measure.command import run_app, say
+from engine.measure.sheet import FORMATS, Sheet, show
 
-LOGIT_BOUND = 1e-4  # fp32, max |difference|
+if TYPE_CHECKING:
+    from engine.measure.lossless import Identity
 
-
-def random_models() -> Iterator[tuple[str, Any]]:
-    """A small random Transformers model of every family we run ourselves."""
-    from transformers import AutoModelForCausalLM
-    from transformers.models.auto.configuration_auto import AutoConfig
-
-    sizes = {
-        "vocab_size": 307, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
-    }  # fmt: skip
-    gpt2 = {"vocab_size": 307, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128,
-            "bos_token_id": 0, "eos_token_id": 0}  # fmt: skip
-    for name, given in (
-        ("llama", sizes),
-        ("mistral", {**sizes, "sliding_window": None}),
-        ("qwen2", sizes),
-        ("qwen3", {**sizes, "head_dim": 32}),
-        ("gpt2", gpt2),
-    ):
-        torch.manual_seed(0)
-        config = AutoConfig.for_model(name, initializer_range=0.2, **given)
-        yield name, AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
-
-
-@torch.inference_mode()
-def parity(model: Any) -> tuple[float, float, float]:
-    """Max |logit difference| alone, in a ragged batch, and with the prompt cut into chunks of 7."""
-    arch = describe(model.config.to_dict())
-    params = build_parameters(arch, dict(model.state_dict()), BuildOptions("fp32", 128))
-    decoder = Decoder(arch, params, StaticCache(arch.layers, 4, arch.kv_heads, 128, arch.head_dim))
-    generator = torch.Generator().manual_seed(1)
-    texts = [torch.randint(arch.vocabulary, (n,), generator=generator) for n in (1, 90, 33, 7)]
-    expected = [model(text[None]).logits[0] for text in texts]
-
-    def worst(found: list[torch.Tensor]) -> float:
-        return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
-
-    alone = [decoder.logits(decoder.hidden(text, [Segment(0, 0, len(text))])) for text in texts]
-    packed = [Segment(slot, 0, len(text)) for slot, text in enumerate(texts)]
-    ragged = decoder.logits(decoder.hidden(torch.cat(texts), packed)).split([len(text) for text in texts])
-    chunked = [
-        torch.cat([
-            decoder.logits(decoder.hidden(part, [Segment(0, 7 * i, len(part))])) for i, part in enumerate(text.split(7))
-        ])
-        for text in texts
-    ]  # fmt: skip
-    return worst(alone), worst(list(ragged)), worst(chunked)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")  # whose lossless switches are checked
+HOLDS, FAILS = "holds", "FAILS"
 
 
 def main(
@@ -89,63 +39,58 @@ def main(
     fidelity: Annotated[bool, typer.Option(help="What each precision loses against fp32 on held-out reviews.")] = False,
     reviews: Annotated[int, typer.Option(min=1, help="Reviews of --fidelity.")] = 200,
     only: Annotated[str, typer.Option(help="Of --fidelity only the rows whose name contains this.")] = "",
-    form: Annotated[
-        Literal["table", "md", "json"], typer.Option("--format", help="How --fidelity is printed.")
-    ] = "table",
+    form: Annotated[str, typer.Option("--format", help=f"How it is printed: {', '.join(FORMATS)}.")] = "table",
 ) -> None:
     """Hold every fast path to its slow twin; exit code 1 where one differs."""
+    if form not in FORMATS:
+        raise BadRequest(f"The format '{form}' is unknown: choose among {', '.join(FORMATS)}.")
     if fidelity:
         from engine.measure.fidelity import report as losses
 
         measured = losses.run(model, reviews, 20_000 if tokens is None else tokens, only)
-        losses.show(measured, form)
+        losses.print_report(measured, form)
         raise typer.Exit(1 if losses.failed(measured.rows) else 0)
     tokens = 32 if tokens is None else tokens
     if not 4 <= tokens <= 1024:
         raise BadRequest(f"--tokens is {tokens}: give 4 to 1024 greedy tokens a prompt.")
-    console = Console()
-    failed = False
+    from engine.measure import check_prompts
+    from engine.measure.lossless import identities
+    from engine.measure.parity import parity, random_models
 
-    def verdict(holds: bool) -> str:
-        nonlocal failed
-        failed |= not holds
-        return "[green]holds[/]" if holds else "[red]FAILS[/]"
-
-    table = Table(
-        title=f"Parity with Transformers, fp32, random models: max |logit difference| (bound {LOGIT_BOUND:g})"
-    )
-    for column in ("family", "alone", "ragged batch", "chunked prefill", ""):
-        table.add_column(column)
-    for name, reference in random_models():
-        found = parity(reference)
-        table.add_row(name, *(f"{value:.1e}" for value in found), verdict(max(found) <= LOGIT_BOUND))
-    console.print(table)
-
-    table = Table(title=f"Greedy identity on {model}: against our decoder alone, nothing reused, nothing guessed")
-    for column in ("compared with", "precision", "tokens", "identical", "", "of which"):
-        table.add_column(column)
-    notes: list[str] = []
-    precisions: tuple[Precision, ...] = ("fp32", "int8")
-    for precision in precisions:
+    say("logits of random models")
+    differences = {name: parity(reference) for name, reference in random_models()}
+    same: list[Identity] = []
+    for precision in PRECISIONS:
         for one in identities(model, precision, check_prompts.prompts(prompts), tokens):
-            same = f"{one.prompts - len(one.differing)} of {one.prompts}"
-            holds = verdict(not one.differing)
-            table.add_row(one.what, one.precision, str(one.tokens), same, holds, one.note)
-            notes += [f"{one.what}, {one.precision}: {sentence}" for sentence in one.differing]
-    console.print(table)
-    for note in notes:
-        console.print(note, markup=False)
-    raise typer.Exit(1 if failed else 0)
+            say(f"greedy tokens, {precision}: {one.what}")
+            same.append(one)
+    notes = [f"{one.what}, {one.precision}: {sentence}" for one in same for sentence in one.differing]
+    sheets = [_parity_sheet(differences), _identity_sheet(model, same)]
+    show(form, sheets, notes, {"parity": differences, "identity": [asdict(one) for one in same]})
+    raise typer.Exit(1 if any(FAILS in row for sheet in sheets for row in sheet.rows) else 0)
 
 
-def run(command: Callable[..., None]) -> None:
-    """A typer command whose user errors are one sentence on stderr and exit code 2."""
-    try:
-        typer.run(command)
-    except UserError as error:
-        Console(stderr=True).print(str(error), markup=False)
-        raise SystemExit(2) from None
+def _parity_sheet(found: dict[str, tuple[float, float, float]]) -> Sheet:
+    """Differences of logits by family."""
+    from engine.measure.parity import LOGIT_BOUND
+
+    title = f"Parity with Transformers, fp32, random models: max |logit difference| (bound {LOGIT_BOUND:g})"
+    rows = [
+        (name, *(f"{value:.1e}" for value in values), HOLDS if max(values) <= LOGIT_BOUND else FAILS)
+        for name, values in found.items()
+    ]
+    return Sheet(title, ("family", "alone", "ragged batch", "chunked prefill", "verdict"), tuple(rows))
+
+
+def _identity_sheet(model: str, found: list[Identity]) -> Sheet:
+    title = f"Greedy identity on {model}: against our decoder alone, nothing reused, nothing guessed"
+    rows = [
+        (one.what, one.precision, str(one.tokens), f"{one.prompts - len(one.differing)} of {one.prompts}",
+         FAILS if one.differing else HOLDS, one.note)
+        for one in found
+    ]  # fmt: skip
+    return Sheet(title, ("compared with", "precision", "tokens", "identical", "verdict", "of which"), tuple(rows))
 
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(run_app(main))

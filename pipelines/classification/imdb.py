@@ -12,16 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from engine.errors import BadRequest, UserError
-from pipelines.classification.heads import head_names, load_head
-from pipelines.classification.pipeline import ClassificationPipeline
-from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
-from pipelines.evaluation.contrast import PREFIX, read_contrast
-from pipelines.evaluation.data import LABELS, Review
-from pipelines.evaluation.judge import baseline, sentiment_judge
-from pipelines.evaluation.paired import Measure
-from pipelines.evaluation.picture import Probabilities
-from pipelines.evaluation.runner import ROWS_FILE, Options, Row, info_fields, read_rows
-from pipelines.evaluation.statistics import (
+from engine.measure.statistics import (
     Figure,
     auc,
     calibration_error,
@@ -33,6 +24,15 @@ from pipelines.evaluation.statistics import (
     share,
     surest,
 )
+from pipelines.classification.heads import head_names, load_head
+from pipelines.classification.pipeline import ClassificationPipeline
+from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
+from pipelines.evaluation.contrast import PREFIX, read_contrast
+from pipelines.evaluation.data import LABELS, Review
+from pipelines.evaluation.judge import baseline, sentiment_judge
+from pipelines.evaluation.paired import Measure
+from pipelines.evaluation.picture import Probabilities
+from pipelines.evaluation.runner import ROWS_FILE, Options, Row, info_fields, read_rows
 
 if TYPE_CHECKING:
     from engine.engine import Engine

@@ -21,11 +21,11 @@ import typer
 
 from engine.config import EngineConfig
 from engine.errors import UserError
+from engine.measure.reviews import BadData
 from pipelines.classification.heads import FOLDER, READINGS, Head, Reading, read_features, save_head
 from pipelines.classification.opposites import opposite
 from pipelines.classification.regression import FOLDS, Twins, fit
 from pipelines.cli import load_engine, run_app, say, with_engine_options
-from pipelines.evaluation.sources import BadData
 
 if TYPE_CHECKING:
     from engine.engine import Engine

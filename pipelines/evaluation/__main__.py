@@ -19,15 +19,16 @@ import typer
 
 from engine.config import PRECISIONS, EngineConfig
 from engine.errors import UserError
+from engine.measure.command import run_app, say
+from engine.measure.reviews import Split
+from engine.measure.sheet import FORMATS
 from pipelines import TASKS, load
-from pipelines.cli import load_engine, run_app, say, with_engine_options
+from pipelines.cli import load_engine, with_engine_options
 from pipelines.evaluation.data import Review, Sample, balanced_sample
 from pipelines.evaluation.environment import engine_facts, environment
 from pipelines.evaluation.prices import page, print_page
 from pipelines.evaluation.report import Report, print_report, write_report
 from pipelines.evaluation.runner import Options, prepare_folder, run_rows, write_run
-from pipelines.evaluation.show import FORMATS
-from pipelines.evaluation.sources import Split
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.evaluation.data import Review, clean_review
-from pipelines.evaluation.sources import BadData, read_columns
+from engine.measure.reviews import BadData, clean_review, read_columns
+from pipelines.evaluation.data import Review
 
 PREFIX = "contrast/"  # of the ids
 _COLUMNS = ("pair_id", "text_original", "label_original", "text_contrast", "label_contrast")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from pipelines.evaluation.sources import BadData, Split, read
+from engine.measure.reviews import BadData, Split, clean_review, read
 
 LABELS = ("negative", "positive")  # label 0 and 1
-
-_BREAK = re.compile(r"[ \t]*(?:<br[ \t]*/?>[ \t]*)+", re.IGNORECASE)
-# Bytes 0x80 to 0x9f were read as Latin-1 where they are Windows-1252 dashes, dots and quotes.
-_CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}  # "" for five unused
-_CONTROL = {code: "" for code in [*range(32), 0x7F] if chr(code) not in "\t\n"}
-_REPAIR = {**_CP1252, **_CONTROL}
 
 
 @dataclass(frozen=True)
@@ -47,18 +40,9 @@ class Sample:
     in_train: int  # test texts that stand in train
 
 
-def clean_review(text: str) -> str:
-    """A review as its writer meant it: `<br />` are line breaks, mis-decoded cp1252 is repaired, control characters go.
-
-    Cleaning a clean text changes nothing.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_REPAIR)
-    return _BREAK.sub("\n", text).strip()
-
-
 def load_reviews(split: Split) -> tuple[list[Review], str]:
     """All reviews of a split in published order, cleaned, and the sentence that says where they came from. Sources and
-    errors as `sources.read`."""
+    errors as `engine.measure.reviews.read`."""
     raw, source = read(split)
     return [Review(row.id, clean_review(row.text), row.label, row.stars, row.film) for row in raw], source
 
@@ -83,9 +67,17 @@ def unique_reviews(split: Split) -> Sample:
 
 
 def balanced_sample(split: Split, limit: int, seed: int) -> Sample:
-    """`limit` unique reviews in random order, half of each label (an odd one is positive). Same seed, same sample.
+    """Unique reviews in random order, half of each label (an odd one is positive).
 
-    BadData when `limit` is below 1 or there are not enough reviews of a label.
+    Parameters
+    ----------
+    split : "train" or "test"; of test, no text that stands in train.
+    limit : how many, 1 or more.
+    seed : the same seed gives the same sample.
+
+    Raises
+    ------
+    BadData : `limit` is below 1, or there are not enough reviews of a label.
     """
     if limit < 1:
         raise BadData(f"--limit is {limit}: give 1 or more reviews.")
@@ -103,11 +95,6 @@ def balanced_sample(split: Split, limit: int, seed: int) -> Sample:
     order = rng.permutation(len(drawn))
     shuffled = tuple(drawn[i] for i in order)
     return Sample(split, shuffled, everything.source, everything.rows, everything.duplicates, everything.in_train)
-
-
-def draw(reviews: Sequence[Review], count: int, seed: int) -> list[Review]:
-    """`count` of the reviews in random order. Same seed, same reviews."""
-    return [reviews[i] for i in np.random.default_rng(seed).permutation(len(reviews))[:count]]
 
 
 def without(reviews: Iterable[Review], texts: Collection[str]) -> list[Review]:

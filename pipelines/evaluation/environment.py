@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import EngineConfig, available_threads
+from engine.measure.machine import commit, processor, versions
 from pipelines.evaluation.data import Review, Sample
 from pipelines.evaluation.runner import Options
 
@@ -39,10 +38,10 @@ def environment(
         "task": task,
         "command": command,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(Path(__file__).parent),
-        "machine": f"{platform.platform()}, {_processor()}, {available_threads()} CPUs usable",
+        "commit": commit(Path(__file__).parent),
+        "machine": f"{platform.platform()}, {processor()[0]}, {available_threads()} CPUs usable",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
         "precisions": list(precisions),
         "settings": settings,
         "options": options.to_dict(),
@@ -66,31 +65,3 @@ def environment(
 def engine_facts(engine: Engine) -> dict[str, Any]:
     """What the environment block says of an engine that ran."""
     return {**asdict(engine.info), "notes": list(engine.info.notes)}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _commit(folder: Path) -> str:
-    """The commit of the code that ran, with "+changes" when files differ from it; "not in git" otherwise."""
-    try:
-        run = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10, "check": True}
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()  # type: ignore[call-overload]
-    except (OSError, subprocess.SubprocessError):
-        return "not in git"
-    return commit + ("+changes" if changed else "")
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or "unknown processor"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from pipelines.evaluation.statistics import Figure, films, ratio, share
+from engine.measure.statistics import Figure, films, ratio, share
 
 ALPHA, POWER = 0.05, 0.8
 EXAMPLES = 5
@@ -61,6 +61,10 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "power": self.power()}
+
+    def margin_text(self) -> str:
+        """The margin in points where the measure is a share."""
+        return f"{100 * self.margin:g} points" if self.difference.percent else f"{self.margin:g}"
 
     def power(self) -> str:
         """What such a run can show and what it cannot, in a sentence."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.evaluation.statistics import BINS, Figure
+from engine.measure.statistics import BINS, Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.measure.sheet import Sheet, as_json, markdown_page, print_sheets
+from engine.measure.statistics import Figure
 from pipelines.evaluation.paired import Comparison
-from pipelines.evaluation.report import Part, Report
-from pipelines.evaluation.show import Cells, Titled, finite, markdown, print_table
-from pipelines.evaluation.statistics import Figure
+from pipelines.evaluation.report import RIGHT, Part, Report
 
 COLUMNS = (
     "task", "precision", "quality", "value", "95 % interval", "difference", "its 95 % interval", "verdict",
@@ -35,30 +34,29 @@ class Line:
     rows_per_s: float
     weight_bytes: int
 
-    def cells(self) -> Cells:
+    def cells(self) -> tuple[str, ...]:
         one = self.comparison
         compared = ["", "", ""]
         if one is not None:
-            margin = f"{100 * one.margin:g} points" if one.difference.percent else f"{one.margin:g}"
-            compared = [one.difference.signed(), one.difference.interval(), f"{one.verdict} ({margin})"]
-        return [
+            verdict = f"{one.verdict} ({one.margin_text()})"
+            compared = [one.difference.signed(), one.difference.interval(), verdict]
+        return (
             self.task.replace("_", " "), self.part.precision, self.level.name, self.level.text(),
             self.level.interval(), *compared, f"{self.rows_per_s:.2f}",
             f"{self.part.seconds / 60:.1f} min", f"{self.weight_bytes / 1e6:.0f} MB",
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        return finite(
-            {
-                "task": self.task,
-                "precision": self.part.precision,
-                "level": self.level.to_dict(),
-                "comparison": self.comparison.to_dict() if self.comparison else None,
-                "rows_per_s": self.rows_per_s,
-                "seconds": self.part.seconds,
-                "weight_bytes": self.weight_bytes,
-            }
-        )
+        """JSON-able."""
+        return {
+            "task": self.task,
+            "precision": self.part.precision,
+            "level": self.level.to_dict(),
+            "comparison": self.comparison.to_dict() if self.comparison else None,
+            "rows_per_s": self.rows_per_s,
+            "seconds": self.part.seconds,
+            "weight_bytes": self.weight_bytes,
+        }
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,17 @@ class Page:
             found += [f"{task}, {one.precision}, {one.measure}: {one.power()}" for one in report.comparisons]
         return found
 
+    def table(self) -> Sheet:
+        """A row a line."""
+        return Sheet("Price list", COLUMNS, tuple(line.cells() for line in self.lines), RIGHT)
+
     def markdown(self) -> str:
-        tables: list[Titled] = [("Price list", COLUMNS, [line.cells() for line in self.lines])]
-        tables += [report.tables()[0] for report in self.reports]
+        tables = [self.table(), *(report.tables()[0] for report in self.reports)]
         readings = {
             report.environment["task"].replace("_", " "): f"{report.reading}\n\n{report.environment['prompt']}"
             for report in self.reports
         }
-        return markdown("What each acceleration costs", [*self.facts(), READING], tables, self.remarks(), readings)
+        return markdown_page("What each acceleration costs", [*self.facts(), READING], tables, self.remarks(), readings)
 
 
 def page(reports: Sequence[Report]) -> Page:
@@ -121,9 +122,8 @@ def page(reports: Sequence[Report]) -> Page:
 def print_page(found: Page, form: str) -> None:
     """On stdout, as `report.print_report`."""
     if form == "json":
-        print(json.dumps([line.to_dict() for line in found.lines], indent=2, ensure_ascii=False, allow_nan=False))
+        print(as_json([line.to_dict() for line in found.lines]))
     elif form == "md":
         print(found.markdown())
     else:
-        tables = [("Price list", COLUMNS, [line.cells() for line in found.lines])]
-        print_table([*found.facts(), READING], tables, found.remarks())
+        print_sheets([found.table()], before=[*found.facts(), READING], after=found.remarks())

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipelines.evaluation.data import Review, clean_review
-from pipelines.evaluation.sources import read_columns
-from pipelines.evaluation.statistics import Figure, mean
+from engine.measure.reviews import clean_review, draw, read_columns
+from engine.measure.statistics import Figure, mean
+from pipelines.evaluation.data import Review
 
 PREFIX = "reference/"  # of the ids
 KINDS = ("rouge1", "rouge2", "rougeL")
@@ -22,10 +20,9 @@ def read_references(file: Path, limit: int, seed: int) -> list[Review]:
     frame = read_columns(file, ("id", "document", "summary"))
     rows = list(zip(frame["id"].astype(str), frame["document"], frame["summary"], strict=True))
     rows = [row for row in rows if all(isinstance(text, str) and text.strip() for text in row)]
-    order = np.random.default_rng(seed).permutation(len(rows))[:limit]
     return [
-        Review(f"{PREFIX}{rows[i][0]}", clean_review(rows[i][1]), 0, about={"reference": rows[i][2].strip()})
-        for i in order
+        Review(f"{PREFIX}{id}", clean_review(document), 0, about={"reference": summary.strip()})
+        for id, document, summary in draw(rows, limit, seed)
     ]
 
 

@@ -5,7 +5,6 @@ The figures come from `rows.jsonl` alone; `run.json` only says where and how the
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UserError
+from engine.measure.command import run_app
+from engine.measure.sheet import FORMATS, Sheet, as_json, markdown_page, print_sheets
+from engine.measure.statistics import Figure, mean, share
 from pipelines import TASKS, load
-from pipelines.cli import run_app
 from pipelines.evaluation.paired import EXAMPLES, Comparison, compare, level
 from pipelines.evaluation.picture import Point, Probabilities, draw
 from pipelines.evaluation.runner import ROWS_FILE, read_rows, read_run
-from pipelines.evaluation.show import FORMATS, Cells, Titled, finite, markdown, print_table
-from pipelines.evaluation.statistics import Figure, mean, share
 
+RIGHT = ("value", "n", "difference", "lost", "won", "McNemar p")  # columns of numbers
 SECONDS = "seconds a review"
 PICTURE = "report.png"
 COLUMNS = ("figure", "value", "95 % interval", "n", "interval by", "note")
@@ -56,7 +56,7 @@ class Part:
             "missing": self.missing,
             "complete": self.missing == 0,
             "seconds": round(self.seconds, 1),
-            "figures": [finite(figure.to_dict()) for figure in self.figures],
+            "figures": [figure.to_dict() for figure in self.figures],
             "example": self.example,
         }
 
@@ -88,7 +88,7 @@ class Report:
             "environment": self.environment,
             "complete": self.done == self.drawn,
             "precisions": [part.to_dict() for part in self.parts],
-            "comparisons": [finite(one.to_dict()) for one in self.comparisons],
+            "comparisons": [one.to_dict() for one in self.comparisons],
         }
 
     def title(self) -> str:
@@ -129,14 +129,16 @@ class Report:
             lines.append(f"Partial: the run was stopped, {self.drawn - self.done:,} rows were not reached.")
         return lines
 
-    def tables(self) -> list[Titled]:
+    def tables(self) -> list[Sheet]:
+        """The figures of each precision, and the comparisons where there are any."""
         task = self.environment["task"]
-        found: list[Titled] = [
-            (f"IMDB {task}, {p.precision}", COLUMNS, [_cells(f) for f in p.figures]) for p in self.parts
+        found = [
+            Sheet(f"IMDB {task}, {part.precision}", COLUMNS, tuple(map(_cells, part.figures)), RIGHT)
+            for part in self.parts
         ]
         if self.comparisons:
             title = f"The same reviews in {self.comparisons[0].base}"
-            found.append((title, COMPARED, [_compared(one) for one in self.comparisons]))
+            found.append(Sheet(title, COMPARED, tuple(map(_compared, self.comparisons)), RIGHT))
         return found
 
     def remarks(self) -> list[str]:
@@ -154,28 +156,27 @@ class Report:
         sections = {f"Example, {part.precision}": part.example for part in self.parts[:1]}
         sections |= {"Prompt": environment["prompt"], "Environment": _short(environment)}
         facts = [*self.facts(), f"![Quality against speed]({PICTURE})"]
-        return markdown(self.title(), facts, self.tables(), self.remarks(), sections)
+        return markdown_page(self.title(), facts, self.tables(), self.remarks(), sections)
 
 
 def _short(environment: dict[str, Any]) -> str:
     """Without the ids of the sample, which stand in run.json."""
     sample = {key: value for key, value in environment["sample"].items() if key != "ids"}
-    return json.dumps({**environment, "sample": sample}, indent=2, ensure_ascii=False)
+    return as_json({**environment, "sample": sample})
 
 
-def _cells(figure: Figure) -> Cells:
+def _cells(figure: Figure) -> tuple[str, ...]:
     interval = figure.interval()
-    return [figure.name, figure.text(), interval, f"{figure.n:,}", figure.method if interval else "", figure.note]
+    return (figure.name, figure.text(), interval, f"{figure.n:,}", figure.method if interval else "", figure.note)
 
 
-def _compared(one: Comparison) -> Cells:
+def _compared(one: Comparison) -> tuple[str, ...]:
     flips = [f"{len(ids):,}" if ids is not None else "" for ids in (one.lost, one.won)]
     p = "" if one.p is None else f"{one.p:.3g}"
-    margin = f"{100 * one.margin:g} points" if one.difference.percent else f"{one.margin:g}"
-    return [
+    return (
         one.precision, one.measure, one.difference.signed(), one.difference.interval(), *flips, p,
-        f"{one.verdict} (margin {margin})",
-    ]  # fmt: skip
+        f"{one.verdict} (margin {one.margin_text()})",
+    )  # fmt: skip
 
 
 def build_report(folder: Path) -> Report:
@@ -214,8 +215,7 @@ def _common(rows: list[dict[str, Any]]) -> list[Figure]:
 def write_report(folder: Path) -> Report:
     """Builds the report and writes `report.json`, `report.md` and its picture beside the rows."""
     report = build_report(folder)
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(as_json(report.to_dict()) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(report.markdown(), encoding="utf-8")
     points = [Point(part.precision, part.levels[0], part.rows_per_s) for part in report.parts if part.levels]
     if points:
@@ -226,11 +226,12 @@ def write_report(folder: Path) -> Report:
 def print_report(report: Report, form: str) -> None:
     """Facts, tables and example on stdout, for a person ("table"), a page ("md") or a script ("json")."""
     if form == "json":
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(as_json(report.to_dict()))
     elif form == "md":
         print(report.markdown())
     else:
-        print_table(report.facts(), report.tables(), [*report.remarks(), f"Example\n{report.parts[0].example}\n"])
+        example = f"Example\n{report.parts[0].example}\n"
+        print_sheets(report.tables(), before=report.facts(), after=[*report.remarks(), example])
 
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.errors import UserError
+from engine.measure.reviews import Split
+from engine.measure.statistics import Figure
 from pipelines.evaluation.data import Review
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.picture import Probabilities
-from pipelines.evaluation.sources import Split
-from pipelines.evaluation.statistics import Figure
 from pipelines.results import RunInfo
 
 if TYPE_CHECKING:

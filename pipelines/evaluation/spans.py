@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from engine.measure.reviews import BadData, draw, read_columns
+from engine.measure.statistics import Figure, auc, mean, share
 from pipelines.evaluation.data import Review
-from pipelines.evaluation.sources import BadData, read_columns
-from pipelines.evaluation.statistics import Figure, auc, mean, share
 
 PREFIX = "span/"  # of the ids
 _COLUMNS = ("context", "question", "answers")
@@ -29,9 +27,8 @@ def read_questions(file: Path, limit: int, seed: int) -> list[Review]:
     BadData if the file is missing or of another shape.
     """
     frame = read_columns(file, _COLUMNS)
-    order = np.random.default_rng(seed).permutation(len(frame))[:limit]
     found = []
-    for i in order.tolist():
+    for i in draw(range(len(frame)), limit, seed):
         context, question, given = (frame[column].iloc[i] for column in _COLUMNS)
         if not (isinstance(context, str) and context.strip() and isinstance(question, str) and question.strip()):
             raise BadData(f"Row {i:,} of {file} has no context or no question: leave it out.")

@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.config import SamplingParams
+from engine.measure.reviews import draw
+from engine.measure.statistics import Figure, mean, ratio, share
 from pipelines.evaluation import texts
-from pipelines.evaluation.data import LABELS, Review, draw, unique_reviews
+from pipelines.evaluation.data import LABELS, Review, unique_reviews
 from pipelines.evaluation.judge import judged, sentiment_judge
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
-from pipelines.evaluation.statistics import Figure, mean, ratio, share
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
 from pipelines.generation.results import GenerationResult
 from pipelines.overlap import words

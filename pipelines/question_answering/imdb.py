@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.measure.reviews import draw
+from engine.measure.statistics import Figure, auc, mean, share
 from pipelines.classification.templates import CONTENT_FREE
 from pipelines.evaluation import spans
-from pipelines.evaluation.data import LABELS, Review, draw, unique_reviews
+from pipelines.evaluation.data import LABELS, Review, unique_reviews
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
-from pipelines.evaluation.statistics import Figure, auc, mean, share
 from pipelines.prompt import text_prompt
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 from pipelines.question_answering.prompts import INSTRUCTION

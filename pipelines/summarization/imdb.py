@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.measure.statistics import Figure, mean, share
 from pipelines.classification.templates import INSTRUCTION as TONE
 from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review
@@ -13,7 +14,6 @@ from pipelines.evaluation.judge import judged, sentiment_judge
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.references import PREFIX, read_references, rouge
 from pipelines.evaluation.runner import Options, Row, info_fields
-from pipelines.evaluation.statistics import Figure, mean, share
 from pipelines.overlap import coverage, density
 from pipelines.summarization.pipeline import SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, PROSE, LengthName

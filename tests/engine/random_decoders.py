@@ -1,4 +1,4 @@
-"""Our decoder on the small random models of `engine.measure.check`, one of every family."""
+"""Our decoder on the small random models of `engine.measure.parity`, one of every family."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from engine.cache.static import StaticCache
-from engine.measure.check import random_models
+from engine.measure.parity import random_models
 from engine.model.build import BuildOptions, build_parameters
 from engine.model.decoder import Decoder
 from engine.model.families import describe

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import memory
-from engine.measure import ceilings as measure
+from engine.measure import process as measure
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int64)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.backends.base import MAX_ROWS
 from engine.backends.native import NativeBackend
-from engine.measure.fidelity.reviews import Excerpt
+from engine.measure.fidelity.excerpts import Excerpt
 
 Floats = NDArray[np.float64]
 Heard = Callable[[int], object]  # told how many positions more are done

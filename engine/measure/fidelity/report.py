@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import gc
-import json
 import math
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-from rich.console import Console
-from rich.table import Table
-from scipy import stats
 from tqdm import tqdm
 
 from engine.backends.native import NativeBackend
@@ -23,27 +16,17 @@ from engine.config import EngineConfig
 from engine.errors import BadRequest
 from engine.loading import Loaded, load
 from engine.measure.fidelity import losses as measure
-from engine.measure.fidelity.reviews import cut, draw, read_reviews
+from engine.measure.fidelity.excerpts import cut, held_out
 from engine.measure.fidelity.variants import Bounds, Variant, reference, variants
-from engine.results import EngineInfo
+from engine.measure.machine import machine, machine_lines, versions
+from engine.measure.sheet import Sheet, show
+from engine.measure.statistics import Figure, ratio
 
-Format = Literal["table", "md", "json"]
-CONFIDENCE = 0.95
-RESAMPLES = 2000
 STORED_IN_INT4 = (
     "The weights of this model were stored in Q4_1, groups of 32 with a scale and a minimum, before they were widened "
     "to fp32: int4 takes them over block by block and loses nothing but what embedding and head lose in int8. It says "
     "nothing of int4 on a model that was not stored so."
 )
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean over positions (or bytes) with its 95 % interval: percentile bootstrap, reviews drawn with replacement."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -70,49 +53,50 @@ class Report:
     reference_bits_a_byte: float
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    machine: str
-
-
-def ratio_of_sums(above: np.ndarray, below: np.ndarray) -> Figure:
-    """sum(above) / sum(below) over texts; with one text there is no interval (NaN)."""
-    value = float(above.sum() / below.sum())
-    if len(above) < 2:
-        return Figure(value, math.nan, math.nan)
-    if np.ptp(above / below) == 0:  # every draw gives the same
-        return Figure(value, value, value)
-    interval = stats.bootstrap(
-        (above, below),
-        lambda a, b, axis: a.sum(axis) / b.sum(axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Figure(value, float(interval.low), float(interval.high))
+    machine: dict[str, Any]
 
 
 def row(variant: Variant, found: measure.Losses, loaded: str) -> Row:
-    """A line of the table; `loaded` says what really ran."""
-    kl, same = ratio_of_sums(found.kl, found.positions), ratio_of_sums(found.same, found.positions)
-    ratio = ratio_of_sums(found.nats, found.reference_nats)
-    bits = ratio_of_sums(found.nats / math.log(2), found.bytes)
+    """A line of the table.
+
+    Parameters
+    ----------
+    variant : what was measured, and its bounds.
+    found : its losses, text by text.
+    loaded : what really ran, in words.
+    """
+    kl = ratio("KL, nats", found.kl, found.positions)
+    same = ratio("same top token", found.same, found.positions, percent=True)
+    against = ratio("ratio to fp32", found.nats, found.reference_nats)
+    bits = ratio("bits a byte", found.nats / math.log(2), found.bytes)
     verdict = ""
     if bounds := variant.bounds:
-        holds = kl.value <= bounds.kl and same.value >= bounds.same and ratio.value <= bounds.ratio
+        holds = kl.value <= bounds.kl and same.value >= bounds.same and against.value <= bounds.ratio
         verdict = "holds" if holds else "FAILS"
-    return Row(variant.name, f"{variant.what} ({loaded})", kl, same, bits, ratio, verdict, variant.bounds)
+    return Row(variant.name, f"{variant.what} ({loaded})", kl, same, bits, against, verdict, variant.bounds)
 
 
 def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
-    """Measure every variant whose name contains `only` on so many reviews of `tokens` tokens in all (0: whole ones)."""
+    """Measure precisions on held-out reviews.
+
+    Parameters
+    ----------
+    model : registry name, folder, .gguf file or Hub id.
+    reviews : how many are drawn.
+    tokens : predicted in all; 0 takes whole reviews.
+    only : of the variants, those whose name contains this.
+
+    Raises
+    ------
+    BadRequest : no variant has such a name.
+    BadData : there are not so many reviews, or tokens in them.
+    """
     chosen = [variant for variant in variants(model) if only in variant.name]
     if not chosen:
         raise BadRequest(f"No precision is called '{only}': {', '.join(v.name for v in variants(model))}.")
-    published, source = read_reviews()
+    chosen_texts, source = held_out(reviews)
     first, base = _open(reference(model))
-    texts = cut(draw(published, reviews), first.tokenizer, tokens, base.max_context)
+    texts = cut(chosen_texts, first.tokenizer, tokens, base.max_context)
     positions = sum(len(text.tokens) - 1 for text in texts)
     rows, notes = [], dict.fromkeys(first.info(0).notes)
     with tqdm(
@@ -137,7 +121,15 @@ def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
     if "Q4_1" in info.source and any(variant.config.precision == "int4" for variant in chosen):
         notes[STORED_IN_INT4] = None
     return Report(
-        model, info.source, source, len(texts), positions, reference_bits, tuple(rows), tuple(notes), _machine(info)
+        model,
+        info.source,
+        source,
+        len(texts),
+        positions,
+        reference_bits,
+        tuple(rows),
+        tuple(notes),
+        machine(info.threads, versions(("torch", "numba"))),
     )
 
 
@@ -150,56 +142,35 @@ def _open(config: EngineConfig) -> tuple[Loaded, NativeBackend]:
     return loaded, backend
 
 
-def _machine(info: EngineInfo) -> str:
-    return (
-        f"{platform.machine()}, {info.threads} threads, torch {torch.__version__}, Python {platform.python_version()}"
-    )
-
-
-def _cells(row: Row, between: str) -> list[str]:
-    """A row's texts; `between` stands between a figure and its interval."""
-
+def _cells(row: Row) -> tuple[str, ...]:
     def text(figure: Figure, form: str, unit: str = "", factor: float = 1) -> str:
-        value, low, high = (format(factor * x, form) for x in (figure.value, figure.low, figure.high))
-        return f"{value}{unit}{between}[{low}, {high}]"
+        value = f"{format(factor * figure.value, form)}{unit}"
+        if figure.low is None or figure.high is None:
+            return value
+        return f"{value}\n[{format(factor * figure.low, form)}, {format(factor * figure.high, form)}]"
 
-    return [
+    return (
         row.name, text(row.kl, ".2g"), text(row.same, ".2f", " %", 100), text(row.bits_a_byte, ".4f"),
         text(row.ratio, ".5f"), row.verdict or "reported",
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 COLUMNS = ("", "KL, nats", "same top token", "bits a byte", "ratio to fp32", "bounds")
 
 
-def show(report: Report, form: Format) -> None:
-    """The report on standard output."""
-    if form == "json":
-        print(json.dumps(_plain(asdict(report)), indent=1))
-        return
+def print_report(report: Report, form: str) -> None:
+    """The report on standard output, in one of `engine.measure.sheet.FORMATS`."""
     title = f"Fidelity of {report.model} to fp32 ({report.reference_bits_a_byte:.4f} bits a byte)"
     facts = [
         f"{report.positions:,} positions of {report.reviews} held-out reviews ({report.texts}); 95 % intervals by "
         "resampling reviews.",
         f"Weights: {report.source}.",
-        f"Machine: {report.machine}.",
+        *machine_lines(report.machine),
         *(f"{row.name}: {row.what}." for row in report.rows),
         *(_bounds(row) for row in report.rows if row.verdict == "FAILS"),
         *report.notes,
     ]
-    if form == "md":
-        lines = [COLUMNS, ["---"] * len(COLUMNS), *(_cells(row, " ") for row in report.rows)]
-        print("\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines), ""]))
-        print("\n".join(f"- {fact}" for fact in facts))
-        return
-    console = Console()
-    table = Table(*COLUMNS, title=title)
-    for row in report.rows:
-        *cells, verdict = _cells(row, "\n")
-        table.add_row(*cells, f"[{ {'holds': 'green', 'FAILS': 'red', '': 'dim'}[row.verdict] }]{verdict}[/]")
-    console.print(table)
-    for fact in facts:
-        console.print(fact, markup=False, highlight=False)
+    show(form, [Sheet(title, COLUMNS, tuple(_cells(row) for row in report.rows))], facts, asdict(report))
 
 
 def _bounds(row: Row) -> str:
@@ -208,15 +179,6 @@ def _bounds(row: Row) -> str:
         f"{row.name} may lose at most {row.bounds.kl:g} nats and keep at least {100 * row.bounds.same:g} % of the top "
         f"tokens, at a ratio of bits of at most {row.bounds.ratio:g}."
     )
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def failed(rows: Sequence[Row]) -> bool:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine.config import DEFAULT_MODEL
-from engine.errors import UserError
+from engine.measure.command import run_app, say, split
 from engine.measure.peers.build import build as build_all
 from engine.measure.peers.registry import PEERS, Absent, find
-from engine.measure.speed.candidates import split
 from engine.weights import resolve
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
-_console = Console(stderr=True, highlight=False)
-
-
-def say(text: str) -> None:
-    _console.print(text, markup=False)
 
 
 @app.command()
@@ -45,8 +39,4 @@ def status(model: Annotated[str, typer.Option(help="The model to run.")] = DEFAU
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except UserError as error:
-        say(str(error))
-        raise SystemExit(2) from None
+    sys.exit(run_app(app))

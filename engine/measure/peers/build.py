@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
+from engine.measure.peers import convert
 from engine.measure.peers.registry import PEERS, STAMP, converted, fingerprint, home, python_of
-from engine.measure.speed.worker import ROOT
+from engine.measure.worker import ROOT, module_command
 
 Say = Callable[[str], None]
 INSTALL_S = 3600.0  # llama.cpp is compiled: about ten minutes on two cores
@@ -85,7 +86,7 @@ def _convert(name: str, folder: Path, say: Say) -> None:
     say(f"{name}: converting the weights to {', '.join(files)}")
     python = sys.executable if name == "llama.cpp" else str(python_of(name))  # `gguf` is among our own requirements
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        command = [python, "-m", "engine.measure.peers.convert", name, str(folder), work]
+        command = [*module_command(convert, python), name, str(folder), work]
         _run(command, CONVERT_S, f"{name}'s conversion")
         for file in files:
             if not (Path(work) / file).exists():

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.measure.speed.worker import serve
+from engine.measure.worker import serve
 
 
 class CTranslate2:

@@ -6,7 +6,7 @@ import ctypes
 import time
 from typing import Any
 
-from engine.measure.speed.worker import serve
+from engine.measure.worker import serve
 
 MICRO_BATCH = 512  # tokens of a prompt run at once, llama.cpp's own default
 

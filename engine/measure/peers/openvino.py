@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.measure.speed.worker import serve
+from engine.measure.worker import serve
 
 
 class OpenVino:

@@ -12,8 +12,10 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from engine.measure.speed.worker import ROOT
+from engine.measure.peers import ctranslate2, llama_cpp, openvino, transformers
+from engine.measure.worker import ROOT
 
 STAMP = "weights.sha256"  # in a folder of converted files: the weights they were made of
 
@@ -28,26 +30,27 @@ class Variant:
 
 @dataclass(frozen=True)
 class Peer:
-    """`title` is shown; `requirements` are pip's, with `bare` installed after them without what they ask for."""
+    """`title` is shown; `worker` is the module that serves it, run by the peer's own Python; `requirements` are pip's,
+    with `bare` installed after them without what they ask for."""
 
     title: str
-    module: str
+    worker: ModuleType
     variants: tuple[Variant, ...]
     requirements: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
 
 
 PEERS: dict[str, Peer] = {
-    "transformers": Peer("Transformers", "engine.measure.peers.transformers", (Variant("fp32"),)),
+    "transformers": Peer("Transformers", transformers, (Variant("fp32"),)),
     "llama.cpp": Peer(
         "llama.cpp",
-        "engine.measure.peers.llama_cpp",
+        llama_cpp,
         (Variant("F32", "llama.cpp-F32.gguf"), Variant("Q8_0", "llama.cpp-Q8_0.gguf")),
         ("llama-cpp-python==0.3.36",),  # compiled here for this processor: about ten minutes on two cores
     ),
     "openvino": Peer(
         "OpenVINO",
-        "engine.measure.peers.openvino",
+        openvino,
         (Variant("fp32", "openvino-fp32"), Variant("int8", "openvino-int8")),
         (
             "openvino==2026.4.1", "openvino-genai==2026.4.1.0", "nncf==3.4.0", "torch==2.13.0",
@@ -57,7 +60,7 @@ PEERS: dict[str, Peer] = {
     ),
     "ctranslate2": Peer(
         "CTranslate2",
-        "engine.measure.peers.ctranslate2",
+        ctranslate2,
         (Variant("float32", "ctranslate2-float32"), Variant("int8", "ctranslate2-int8")),
         ("ctranslate2==4.8.5", "torch==2.13.0", "transformers==5.23.0"),
     ),

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated, Any
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from engine.config import DEFAULT_MODEL, MAX_BATCH, EngineConfig
 from engine.errors import BadRequest
-from engine.loading import pick_threads
-from engine.measure.check import run
+from engine.measure.command import run_app, say, split
+from engine.measure.machine import machine, machine_lines, versions
 from engine.measure.peers.registry import PEERS, Absent
-from engine.measure.speed.candidates import ours, peers, split
+from engine.measure.sheet import Sheet, show
+from engine.measure.speed.candidates import ours, peers
 from engine.measure.speed.compare import Result, compare, gathered, remarks
 from engine.measure.speed.figures import Shape
 from engine.measure.speed.kernels import kernels_sheet, measure_table
-from engine.measure.speed.machine import machine, machine_lines
-from engine.measure.speed.show import FORMATS, Sheet, bound_sheet, row_data, show, speed_sheet
-from engine.model.families import Architecture, Unfit, describe
+from engine.measure.speed.sheets import FORMATS, bound_sheet, speed_sheet
+from engine.measure.suite.parts import NONE, registered
 from engine.weights import load_config, resolve
+
+if TYPE_CHECKING:
+    from engine.measure.suite.targets import Target
+    from engine.model.families import Architecture
 
 USUAL_CONTEXT = 4096  # the engine's window unless more is asked for
 
@@ -48,10 +53,11 @@ def main(
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "table",
 ) -> None:
     """Tokens a second of prefill and decode, medians of interleaved rounds, beside peers on the same token ids."""
+    from engine.loading import pick_threads
+
     shape = Shape(prompt, new, batch)
     _check(shape, repeat, format)
     split(vs.replace("none", "").replace("all", ""), tuple(PEERS), "Peer")
-    say = Console(stderr=True, highlight=False).print
     threads, _ = pick_threads(EngineConfig(threads=threads).threads)
     context = prompt + new
     options: dict[str, Any] = {"threads": threads, "max_batch": max(8, batch)}
@@ -59,7 +65,7 @@ def main(
     own = ours(model, precision, {**options, "kv_precision": kv_precision, "prefill": prefill})
     if kernels:
         chosen = measure_table(own, threads, say)
-        show(format, [kernels_sheet(chosen)], [], {"kernels": chosen})
+        show(format, [kernels_sheet(chosen)], [], {"kernels": chosen}, rows="kernels")
         return
     files = resolve(model)
     arch, window = _window(load_config(files.folder))
@@ -69,8 +75,9 @@ def main(
         from engine.measure.speed.operators import measure_operators, operators_sheet
 
         rows = measure_operators(arch, files, repeat, say)
-        about = machine(1, {"": {"versions": {name: version(name) for name in ("torch", "numba")}}}, [])
-        show(format, [operators_sheet(rows)], machine_lines(about), {"machine": about, "operators": rows})
+        about = machine(1, versions(("torch", "numba")))
+        data = {"machine": about, "operators": rows}
+        show(format, [operators_sheet(rows)], machine_lines(about), data, rows="operators")
         return
     if context > window:
         raise BadRequest(
@@ -80,13 +87,16 @@ def main(
     others, absent = peers(",".join(PEERS) if named == "all" else named, files.folder, threads, context, batch)
     with gathered(own, others, absent, shape, threads, say) as stand:
         result = compare(stand, shape, repeat, arch, say)
-        about = machine(threads, stand.loaded, result.rounds.ceilings)
-        targets: list[Any] = []
+        ran = {name: version for info in stand.loaded.values() for name, version in info["versions"].items()}
+        about = machine(threads, ran, result.rounds.ceilings)
+        targets: list[Target] = []
+        parts = registered() if suite else []
         if suite:
             from engine.measure.suite.table import run_suite
 
-            targets = run_suite(stand, result, model, repeat, say)
-    _print(result, targets, stand.absent, about, files.name, repeat, format)
+            targets = run_suite(stand, result, model, repeat, say, parts)
+    notes = [*remarks(result, stand.absent), *([NONE] if suite and not parts else [])]
+    _print(result, targets, stand.absent, about, files.name, repeat, format, notes)
 
 
 def _check(shape: Shape, repeat: int, format: str) -> None:
@@ -104,6 +114,8 @@ def _check(shape: Shape, repeat: int, format: str) -> None:
 
 def _window(config: dict[str, Any]) -> tuple[Architecture | None, int]:
     """The architecture where it is one we know, and the longest text the model takes."""
+    from engine.model.families import Unfit, describe
+
     try:
         arch = describe(config)
     except Unfit:
@@ -112,7 +124,14 @@ def _window(config: dict[str, Any]) -> tuple[Architecture | None, int]:
 
 
 def _print(
-    result: Result, targets: list[Any], absent: list[Absent], about: dict[str, Any], name: str, repeat: int, format: str
+    result: Result,
+    targets: Sequence[Target],
+    absent: Sequence[Absent],
+    about: dict[str, Any],
+    name: str,
+    repeat: int,
+    format: str,
+    notes: Sequence[str],
 ) -> None:
     shape = result.shape
     sheets: list[Sheet] = [speed_sheet(result.rows, shape, result.baseline), bound_sheet(result.rows)]
@@ -125,7 +144,7 @@ def _print(
         f"one process each; ratios to {result.baseline}, round by round. Memory: the most while running, over the same "
         "process without a model.",
         *machine_lines(about),
-        *remarks(result, absent),
+        *notes,
     ]
     data = {
         "model": name,
@@ -135,13 +154,13 @@ def _print(
         "repeat": repeat,
         "baseline": result.baseline,
         "machine": about,
-        "rows": [row_data(row) for row in result.rows],
+        "rows": [asdict(row) for row in result.rows],
         "absent": [{"name": one.name, "reason": one.reason} for one in absent],
         "stray_cpu": result.rounds.stray,
         "targets": [target.data() for target in targets],
     }
-    show(format, sheets, lines, data)
+    show(format, sheets, lines, data, rows="targets" if targets else "rows")
 
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(run_app(main))

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from engine.measure.speed.worker import serve
+from engine.measure.worker import serve
 
 if TYPE_CHECKING:
     from engine.engine import Engine

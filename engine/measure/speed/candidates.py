@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.config import KV_PRECISIONS, PRECISIONS, PREFILLS
 from engine.errors import BadRequest
+from engine.measure.command import split
 from engine.measure.peers.registry import PEERS, Absent, find
-from engine.measure.speed.worker import Worker
+from engine.measure.speed import brisk
+from engine.measure.worker import Worker, module_command
 
 BASELINE = "Transformers fp32"
 
@@ -41,15 +41,6 @@ def quiet(threads: int) -> dict[str, str | None]:
     return {**kept, **unset, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def split(given: str, known: Sequence[str], what: str) -> list[str]:
-    """A comma-separated list of known names, without repeats. BadRequest for an unknown one."""
-    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
-    for name in names:
-        if name not in known:
-            raise BadRequest(f"{what} '{name}' is unknown: choose among {', '.join(known)}.")
-    return names
-
-
 def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate]:
     """Our engine, one candidate a precision. `options` are further fields of `EngineConfig`."""
     names = split(precisions, PRECISIONS, "Precision")
@@ -61,7 +52,7 @@ def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate
         f", {word} {options[key]}" for key, word in (("kv_precision", "KV"), ("prefill", "prefill"))
         if options.get(key, "auto") != "auto"
     )  # fmt: skip
-    command = (sys.executable, "-m", "engine.measure.speed.brisk")
+    command = module_command(brisk)
     return [
         Candidate(f"Brisk {name}{extra}", command, {"model": model, "precision": name, **options}) for name in names
     ]
@@ -79,6 +70,6 @@ def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> t
                 continue
             dtype = variant.variant.dtype
             load = {"model": str(variant.model), "dtype": dtype, "threads": threads, "context": context, "batch": batch}
-            command = (variant.python, "-m", variant.peer.module)
+            command = module_command(variant.peer.worker, variant.python)
             found.append(Candidate(f"{variant.peer.title} {dtype}", command, load))
     return found, absent

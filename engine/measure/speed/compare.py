@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.measure.peers.registry import Absent
 from engine.measure.speed.candidates import BASELINE, Candidate
 from engine.measure.speed.figures import Row, Shape, make_rows
 from engine.measure.speed.rounds import WARM_TOKENS, Rounds, make_prompts, run_rounds
-from engine.measure.speed.worker import Worker, WorkerFailed
-from engine.model.families import Architecture
+from engine.measure.worker import Worker, WorkerFailed
+
+if TYPE_CHECKING:
+    from engine.model.families import Architecture
 
 Say = Callable[[str], None]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.measure.speed import roofline
 from engine.measure.speed.rounds import Rounds, Run
-from engine.model.families import Architecture
+
+if TYPE_CHECKING:
+    from engine.model.families import Architecture
 
 
 @dataclass(frozen=True)

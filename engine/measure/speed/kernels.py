@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.measure.sheet import Sheet
 from engine.measure.speed.candidates import Candidate
 from engine.measure.speed.compare import Say
-from engine.measure.speed.show import Sheet
 
 
 def measure_table(own: Sequence[Candidate], threads: int, say: Say) -> list[dict[str, Any]]:

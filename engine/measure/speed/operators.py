@@ -26,8 +26,8 @@ from engine.kernels.linear import linear
 from engine.kernels.model import Cache
 from engine.kernels.pointwise import activate, norm
 from engine.kernels.rounding import quantize
+from engine.measure.sheet import Sheet
 from engine.measure.speed.compare import Say
-from engine.measure.speed.show import Sheet
 from engine.memory import array
 from engine.model.build import BuildOptions
 from engine.model.families import Architecture

@@ -7,8 +7,10 @@ over arithmetic speed; a run far from both spends its time elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from engine.model.families import Architecture
+if TYPE_CHECKING:
+    from engine.model.families import Architecture
 
 BOUND_FROM = 0.5  # a ceiling is named as the bound when it explains at least this share of the time
 KV_BYTES = {"fp32": 4.0, "half": 2.0, "bf16": 2.0, "int8": 1.0, "u8": 1.0}

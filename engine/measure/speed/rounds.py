@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.measure.speed.worker import Worker
+from engine.measure.worker import Worker
 
 # Between two turns: OpenMP threads stop spinning within 0.2 s of their last work (Intel's; GNU's within milliseconds).
 REST_S = 0.3

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from engine.measure.speed.candidates import quiet
 from engine.measure.speed.figures import Spread
 from engine.measure.speed.rounds import REST_S
-from engine.measure.speed.worker import ROOT, WorkerFailed
-from engine.measure.suite.targets import Target
+from engine.measure.suite.targets import BOUNDS, Target
+from engine.measure.worker import ROOT, WorkerFailed
 
 LONGEST_S = 300.0
 SCRIPT = """
@@ -33,7 +33,7 @@ def start_target(model: str, threads: int, repeat: int, say: Callable[[str], Non
         time.sleep(REST_S)
         seconds.append(start_once(model, threads))
     spread = Spread.of(seconds[1:])
-    return Target("start", spread.median, f"{spread.text(2)} s", "a process that has not imported anything yet")
+    return Target(BOUNDS["start"], spread.median, f"{spread.text(2)} s", "a process that has not imported anything yet")
 
 
 def start_once(model: str, threads: int) -> float:

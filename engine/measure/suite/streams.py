@@ -9,8 +9,8 @@ from engine.measure.speed.candidates import BASELINE
 from engine.measure.speed.compare import Field
 from engine.measure.speed.figures import Shape, Spread, ratio
 from engine.measure.speed.rounds import REST_S, Run, make_prompts
-from engine.measure.speed.worker import Worker, WorkerFailed
-from engine.measure.suite.targets import Target, failed
+from engine.measure.suite.targets import BOUNDS, Target, failed
+from engine.measure.worker import Worker, WorkerFailed
 
 Say = Callable[[str], None]
 
@@ -58,12 +58,13 @@ def context_target(stand: Field, repeat: int, say: Say) -> Target:
     worker = brisk_int8(stand)
     window = stand.loaded[worker.name]["max_context"]
     if window < LONG + CONTEXT_NEW:
-        return failed("context", f"the model's window is {window} tokens")
+        return failed(BOUNDS["context"], f"the model's window is {window} tokens")
     turns = {f"context {length}": _decode(worker, stand, length, CONTEXT_NEW, 1) for length in (SHORT, LONG)}
     found = in_turn(repeat, turns, say)
     short, long = turns
     figure = f"{worker.name}: {Spread.of(found[long]).text()} tokens/s"
-    return Target("context", ratios(found, long, short), figure, f"{short}: {Spread.of(found[short]).text()} tokens/s")
+    baseline = f"{short}: {Spread.of(found[short]).text()} tokens/s"
+    return Target(BOUNDS["context"], ratios(found, long, short), figure, baseline)
 
 
 def stream_targets(stand: Field, shape: Shape, rounds: int, say: Say) -> list[Target]:
@@ -78,10 +79,10 @@ def stream_targets(stand: Field, shape: Shape, rounds: int, say: Say) -> list[Ta
     found = in_turn(rounds, turns, say)
     speeds = {name: f"{Spread.of(values).text()} tokens/s" for name, values in found.items()}
     figure = f"{worker.name}: {speeds['eight streams']}"
-    targets = [
-        Target("streams", ratios(found, "eight streams", "one stream"), figure, f"one stream: {speeds['one stream']}")
-    ]
+    reached = ratios(found, "eight streams", "one stream")
+    targets = [Target(BOUNDS["streams"], reached, figure, f"one stream: {speeds['one stream']}")]
     if BASELINE not in found:
-        return [*targets, failed("streams_peer", f"{BASELINE} did not run")]
+        return [*targets, failed(BOUNDS["streams_peer"], f"{BASELINE} did not run")]
     reached = ratios(found, "eight streams", BASELINE)
-    return [*targets, Target("streams_peer", reached, figure, f"{BASELINE}, batch {STREAMS}: {speeds[BASELINE]}")]
+    base = f"{BASELINE}, batch {STREAMS}: {speeds[BASELINE]}"
+    return [*targets, Target(BOUNDS["streams_peer"], reached, figure, base)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from engine.measure.peers.registry import Absent
@@ -15,8 +15,17 @@ from engine.measure.speed.rounds import Run
 
 @dataclass(frozen=True)
 class Bound:
-    """`most` turns it round: what is reached may be at most `limit`."""
+    """What a target asks for.
 
+    Attributes
+    ----------
+    key : short name, for data.
+    what : the figure in words.
+    limit : what must be reached, in `unit`; a share for "%".
+    most : what is reached may be at most `limit`, rather than at least.
+    """
+
+    key: str
     what: str
     limit: float
     unit: str = "x"
@@ -27,22 +36,21 @@ class Bound:
 
 
 BOUNDS: dict[str, Bound] = {
-    "decode_int8": Bound("decode int8 against Transformers fp32", 8.0),
-    "decode_llama": Bound("decode int8 against llama.cpp Q8_0", 1.5),
-    "bandwidth": Bound("share of the measured memory bandwidth in int8 decode", 0.65, "%"),
-    "decode_fp32": Bound("decode fp32 against llama.cpp F32", 1.0),
-    "decode_int4": Bound("decode int4 against our int8", 0.9),
-    "context": Bound("decode int8 at context 2,048 against context 128", 0.7),
-    "prefill": Bound("prefill against Transformers fp32", 1.2),
-    "prefill_peer": Bound("prefill against the best peer", 0.95),
-    "streams": Bound("8 streams at once, total decode, against our batch 1", 1.7),
-    "streams_peer": Bound("8 streams at once, total decode, against Transformers batch 8", 3.5),
-    "scoring": Bound("label scoring of IMDB reviews, reviews/s, against Transformers fp32 batched", 2.0),
-    "head": Bound("a trained head on IMDB reviews, reviews/s, against labels scored by Transformers fp32 batched", 2.0),
-    "four_tasks": Bound("four tasks on one review: prompt tokens computed, against one task", 1.4, most=True),
-    "lookup": Bound("prompt lookup on answers and summaries, decode, on against off", 1.2),
-    "memory": Bound("memory over an empty engine, int8", 260.0, " MB", most=True),
-    "start": Bound("engine start from a warm cache to first token", 4.0, " s", most=True),
+    bound.key: bound
+    for bound in (
+        Bound("decode_int8", "decode int8 against Transformers fp32", 8.0),
+        Bound("decode_llama", "decode int8 against llama.cpp Q8_0", 1.5),
+        Bound("bandwidth", "share of the measured memory bandwidth in int8 decode", 0.65, "%"),
+        Bound("decode_fp32", "decode fp32 against llama.cpp F32", 1.0),
+        Bound("decode_int4", "decode int4 against our int8", 0.9),
+        Bound("context", "decode int8 at context 2,048 against context 128", 0.7),
+        Bound("prefill", "prefill against Transformers fp32", 1.2),
+        Bound("prefill_peer", "prefill against the best peer", 0.95),
+        Bound("streams", "8 streams at once, total decode, against our batch 1", 1.7),
+        Bound("streams_peer", "8 streams at once, total decode, against Transformers batch 8", 3.5),
+        Bound("memory", "memory over an empty engine, int8", 260.0, " MB", most=True),
+        Bound("start", "engine start from a warm cache to first token", 4.0, " s", most=True),
+    )
 }
 
 
@@ -50,14 +58,10 @@ BOUNDS: dict[str, Bound] = {
 class Target:
     """One row. `reached` is None where it could not be measured, and `figure` then says why."""
 
-    key: str
+    bound: Bound
     reached: float | None
     figure: str
     baseline: str
-
-    @property
-    def bound(self) -> Bound:
-        return BOUNDS[self.key]
 
     @property
     def holds(self) -> bool | None:
@@ -72,7 +76,16 @@ class Target:
         return "-" if self.reached is None else number(self.reached, self.bound.unit)
 
     def data(self) -> dict[str, Any]:
-        return {**asdict(self), "what": self.bound.what, "target": self.bound.text(), "holds": self.holds}
+        """JSON-able."""
+        return {
+            "key": self.bound.key,
+            "reached": self.reached,
+            "figure": self.figure,
+            "baseline": self.baseline,
+            "what": self.bound.what,
+            "target": self.bound.text(),
+            "holds": self.holds,
+        }
 
 
 def number(value: float, unit: str) -> str:
@@ -81,8 +94,9 @@ def number(value: float, unit: str) -> str:
     return f"{value:.0f}{unit}" if value >= 100 else f"{value:.2f}{unit}"
 
 
-def failed(key: str, reason: str) -> Target:
-    return Target(key, None, reason, "-")
+def failed(bound: Bound, reason: str) -> Target:
+    """A target that could not be measured."""
+    return Target(bound, None, reason, "-")
 
 
 def comparison_targets(result: Result, absent: Sequence[Absent]) -> list[Target]:
@@ -93,11 +107,11 @@ def comparison_targets(result: Result, absent: Sequence[Absent]) -> list[Target]
         mine, theirs = _row(result, own), _row(result, other)
         for row, name in ((mine, own), (theirs, other)):
             if row is None:
-                return failed(key, f"{name} did not run ({reasons.get(name, 'not asked for')})")
+                return failed(BOUNDS[key], f"{name} did not run ({reasons.get(name, 'not asked for')})")
         assert mine is not None and theirs is not None
         pairs = zip(result.rounds.runs[mine.name], result.rounds.runs[theirs.name], strict=True)
         reached = ratio(value(a) / value(b) for a, b in pairs)
-        return Target(key, reached, f"{mine.name}: {show(mine)}", f"{theirs.name}: {show(theirs)}")
+        return Target(BOUNDS[key], reached, f"{mine.name}: {show(mine)}", f"{theirs.name}: {show(theirs)}")
 
     def decode(key: str, own: str, other: str) -> Target:
         return against(key, own, other, lambda run: run.decode, lambda row: f"{row.decode.text()} tokens/s")
@@ -129,19 +143,18 @@ def _row(result: Result, name: str) -> Row | None:
 def _bandwidth(result: Result) -> Target:
     row = _row(result, "Brisk int8")
     if row is None or row.decode_bound is None:
-        return failed("bandwidth", "Brisk int8 did not run on an architecture whose bytes are known")
+        return failed(BOUNDS["bandwidth"], "Brisk int8 did not run on an architecture whose bytes are known")
     ceiling = ratio(round_["bandwidth"] for round_ in result.rounds.ceilings)
     assert ceiling is not None
     reached = row.decode_bound
-    return Target(
-        "bandwidth", reached.memory_share, f"{row.name}: {reached.reached:.1f} GB/s", f"{ceiling / 1e9:.1f} GB/s"
-    )
+    figure = f"{row.name}: {reached.reached:.1f} GB/s"
+    return Target(BOUNDS["bandwidth"], reached.memory_share, figure, f"{ceiling / 1e9:.1f} GB/s")
 
 
 def _memory(result: Result) -> Target:
     row = _row(result, "Brisk int8")
     if row is None:
-        return failed("memory", "Brisk int8 did not run")
+        return failed(BOUNDS["memory"], "Brisk int8 did not run")
     shape = result.shape
     figure = f"{row.name} at {shape.prompt} + {shape.new} tokens; {row.load_peak / 1e6:.0f} MB at most while loading"
-    return Target("memory", row.memory / 1e6, figure, "the same process without a model")
+    return Target(BOUNDS["memory"], row.memory / 1e6, figure, "the same process without a model")

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from engine.measure.reviews import BadData
 from pipelines.evaluation.contrast import read_contrast
 from pipelines.evaluation.data import Review, without
-from pipelines.evaluation.sources import BadData
 
 ROW = {
     "pair_id": 3,

@@ -3,11 +3,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from engine.measure.reviews import BadData
 from pipelines.evaluation import data
-from pipelines.evaluation.data import BadData, balanced_sample, clean_review, load_reviews, unique_reviews
+from pipelines.evaluation.data import balanced_sample, load_reviews, unique_reviews
 
 
 @pytest.fixture(autouse=True)
@@ -18,33 +17,6 @@ def _fresh() -> None:
 def write(folder: Path, split: str, rows: list[tuple[str, int]], name: str = "{}-00000-of-00001.parquet") -> None:
     table = pa.table({"text": [text for text, _ in rows], "label": pa.array([label for _, label in rows], pa.int64())})
     pq.write_table(table, folder / name.format(split))
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("One.<br /><br />Two.", "One.\nTwo."),
-        ("One. <br/> <BR> Two.", "One.\nTwo."),
-        ("a film \x96 not a movie\x85", "a film – not a movie…"),
-        ("\x93quoted\x94 \x91s\x92", "“quoted” ‘s’"),
-        ("bell\x08 and \x81unused", "bell and unused"),
-        (" caf\xe9 <3 <grin> ", "caf\xe9 <3 <grin>"),
-        ("a\r\nb\tc", "a\nb\tc"),
-    ],
-)
-def test_cleaning(raw: str, clean: str) -> None:
-    assert clean_review(raw) == clean
-
-
-@given(
-    st.text(
-        st.one_of(st.sampled_from(list("<br/> \n\r\tb>\x85\x96\x08\x81")), st.characters(exclude_categories=["Cs"]))
-    )
-)
-def test_cleaning_twice_changes_nothing_and_leaves_nothing_to_clean(text: str) -> None:
-    once = clean_review(text)
-    assert clean_review(once) == once
-    assert "<br />" not in once and not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in once)
 
 
 def test_reviews_have_the_row_of_the_published_table_for_a_name(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.errors import BadRequest, UserError
+from engine.measure.statistics import Figure, share
 from pipelines import TASKS, Task
 from pipelines.evaluation.data import Review
 from pipelines.evaluation.paired import Measure
@@ -21,7 +22,6 @@ from pipelines.evaluation.runner import (
     read_run,
     run_rows,
 )
-from pipelines.evaluation.statistics import Figure, share
 from tests.pipelines.fake_engine import FakeEngine
 
 REVIEWS = (

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from engine.measure.reviews import BadData
 from pipelines.evaluation import spans
-from pipelines.evaluation.sources import BadData
 
 
 @pytest.mark.parametrize(

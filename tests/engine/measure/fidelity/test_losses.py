@@ -16,8 +16,8 @@ from engine.backends.base import MAX_ROWS
 from engine.backends.native import NativeBackend
 from engine.config import EngineConfig
 from engine.loading import load
+from engine.measure.fidelity.excerpts import Excerpt
 from engine.measure.fidelity.losses import Losses, Reference, compare, of_prompts, of_steps
-from engine.measure.fidelity.reviews import Excerpt
 from tests.engine.conftest import Models
 from tests.engine.reference import random_tokens
 

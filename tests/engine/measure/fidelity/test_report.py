@@ -19,6 +19,7 @@ from engine.measure import check
 from engine.measure.fidelity import report as fidelity
 from engine.measure.fidelity.losses import Losses
 from engine.measure.fidelity.variants import INT8, Variant, reference, variants
+from engine.measure.statistics import ratio
 from tests.engine.conftest import Models
 
 
@@ -56,6 +57,7 @@ def test_without_bounds_there_is_no_verdict() -> None:
 def test_figures_and_intervals() -> None:
     row = fidelity.row(variant(), losses(0.004, 0.97, 1.002), "fp32 KV")
     assert row.kl.value == pytest.approx(0.004) and row.ratio.value == pytest.approx(1.002)
+    assert row.kl.low is not None and row.kl.high is not None
     assert row.kl.low < 0.004 < row.kl.high
     # spread 0.29 of the mean over 40 texts: a standard error of 4.6 %
     assert (row.kl.high - row.kl.low) / 0.004 == pytest.approx(2 * 1.96 * 0.0462, rel=0.15)
@@ -64,10 +66,10 @@ def test_figures_and_intervals() -> None:
 
 
 def test_long_texts_weigh_more_than_short_ones() -> None:
-    figure = fidelity.ratio_of_sums(np.array([1.0, 90.0]), np.array([10.0, 100.0]))
+    figure = ratio("", np.array([1.0, 90.0]), np.array([10.0, 100.0]))
     assert figure.value == pytest.approx(91 / 110)
-    alone = fidelity.ratio_of_sums(np.array([1.0]), np.array([10.0]))
-    assert alone.value == 0.1 and math.isnan(alone.low)
+    alone = ratio("", np.array([1.0]), np.array([10.0]))
+    assert alone.value == 0.1 and alone.low is None
 
 
 def test_every_precision_and_every_default_is_measured() -> None:
@@ -84,7 +86,7 @@ def test_every_precision_and_every_default_is_measured() -> None:
 @pytest.fixture
 def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"The film was number {i}: {'great ' * (i % 5)}and the acting was wonderful." for i in range(12)]
-    pq.write_table(pa.table({"text": texts}), tmp_path / "test.parquet")
+    pq.write_table(pa.table({"text": texts, "label": [i % 2 for i in range(12)]}), tmp_path / "test.parquet")
     monkeypatch.setenv("IMDB_DIR", str(tmp_path))
 
     def in_torch(model: str) -> list[Variant]:  # nothing is compiled for so little

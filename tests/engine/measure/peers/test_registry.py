@@ -24,10 +24,9 @@ from engine.measure.peers.registry import (
     find,
     fingerprint,
 )
+from tests.engine.measure.speed import fake_worker
 
-FAKE = Peer(
-    "Fake", "tests.engine.measure.speed.fake_worker", (Variant("int8", "fake-int8"),), ("fake==1",), ("bare==2",)
-)
+FAKE = Peer("Fake", fake_worker, (Variant("int8", "fake-int8"),), ("fake==1",), ("bare==2",))
 
 
 @pytest.fixture(autouse=True)

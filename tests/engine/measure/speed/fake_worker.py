@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from engine.errors import BadRequest
-from engine.measure.speed.worker import serve
+from engine.measure.worker import serve
 
 
 class Fake:

@@ -12,19 +12,18 @@ from typing import Any
 import pytest
 
 import engine.measure.speed.__main__ as command
-from engine.measure.check import run
+from engine.measure.command import run_app
 from engine.measure.peers.registry import PEERS, Peer, Variant
 from engine.measure.speed import rounds
 from engine.measure.speed.candidates import Candidate
+from engine.measure.worker import module_command
+from tests.engine.measure.speed import fake_worker
 
-FAKE = "tests.engine.measure.speed.fake_worker"
+FAKE = module_command(fake_worker)
 
 
-def ask(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["benchmark", *options])
-    with pytest.raises(SystemExit) as ended:
-        run(command.main)
-    return int(ended.value.code or 0)
+def ask(*options: str) -> int:
+    return run_app(command.main, options)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_what_cannot_be_run_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = options if "--model" in options else ("--model", str(tiny_llama), *options)
-    assert ask(monkeypatch, *given) == 2
+    assert ask(*given) == 2
     said = capsys.readouterr()
     assert sentence in " ".join(said.err.split()) and not said.out
     assert "Traceback" not in said.err
@@ -63,7 +62,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Our engine is four times as fast as Transformers; llama.cpp is not installed; OpenVINO fails to load."""
 
     def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate]:
-        return [Candidate("Brisk int8", (sys.executable, "-m", FAKE, "4"), {"dtype": "int8", **options})]
+        return [Candidate("Brisk int8", (*FAKE, "4"), {"dtype": "int8", **options})]
 
     def find(name: str, folder: Path) -> Any:
         from engine.measure.peers.registry import Ready
@@ -72,7 +71,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name == "llama.cpp":
             return really(name, folder)
         model = Path("broken") if name == "openvino" else folder
-        return [Ready(Peer(PEERS[name].title, FAKE, ()), Variant("fp32"), sys.executable, model)]
+        return [Ready(Peer(PEERS[name].title, fake_worker, ()), Variant("fp32"), sys.executable, model)]
 
     monkeypatch.setenv("BRISK_PEERS", str(tmp_path))
     monkeypatch.setattr(command, "ours", ours)
@@ -86,7 +85,7 @@ OPTIONS = ("--prompt", "40", "--new", "5", "--repeat", "2", "--vs", "transformer
 def test_json_holds_every_figure_and_names_who_is_absent(
     pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ask(monkeypatch, "--model", str(tiny_llama), *OPTIONS, "--format", "json") == 0
+    assert ask("--model", str(tiny_llama), *OPTIONS, "--format", "json") == 0
     data = json.loads(capsys.readouterr().out)
     ours, baseline = data["rows"]
     assert (ours["name"], baseline["name"], data["baseline"]) == ("Brisk int8",) + ("Transformers fp32",) * 2
@@ -105,7 +104,7 @@ def test_every_format_shows_the_same(
 ) -> None:
     found = {}
     for name in ("table", "md", "csv"):
-        assert ask(monkeypatch, "--model", str(tiny_llama), *OPTIONS, "--format", name) == 0
+        assert ask("--model", str(tiny_llama), *OPTIONS, "--format", name) == 0
         found[name] = capsys.readouterr().out
     for text in (found["table"], found["md"]):
         assert "Brisk int8" in text and "4.00x" in text and "400 (400 to 400)" in text
@@ -125,26 +124,25 @@ def test_the_table_of_kernels_is_shown_without_a_run(
         "b": {"name": "tiny int4", "int8": 1.0, "fp32": 2.0},
     }
     monkeypatch.setattr(choice, "read_table", lambda: table)
-    assert ask(monkeypatch, "--kernels", "--format", "md") == 0
+    assert ask("--kernels", "--format", "md") == 0
     said = capsys.readouterr().out
     assert "| tiny int8 | 900 | 450 | int8 |" in said and "| tiny int4 | 1 | 2 | fp32 |" in said
-    assert ask(monkeypatch, "--kernels", "--format", "csv") == 0
+    assert ask("--kernels", "--format", "csv") == 0
     assert capsys.readouterr().out.splitlines()[1] == "tiny int8,900.0,450.0"
 
 
 def test_a_precision_that_is_refused_is_named_and_all_refused_is_an_error(
     pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake = (sys.executable, "-m", FAKE)
-    bad, good = Candidate("Brisk int4", fake, {"model": "broken"}), Candidate("Brisk int8", fake, {"dtype": "int8"})
+    bad, good = Candidate("Brisk int4", FAKE, {"model": "broken"}), Candidate("Brisk int8", FAKE, {"dtype": "int8"})
     options = ("--model", str(tiny_llama), "--prompt", "40", "--new", "5", "--repeat", "1", "--vs", "none")
     monkeypatch.setattr(command, "ours", lambda model, precisions, options: [bad, good])
-    assert ask(monkeypatch, *options, "--format", "json") == 0
+    assert ask(*options, "--format", "json") == 0
     data = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in data["rows"]] == ["Brisk int8"]
     assert "This model is broken." in data["absent"][0]["reason"]
     monkeypatch.setattr(command, "ours", lambda model, precisions, options: [bad])
-    assert ask(monkeypatch, *options) == 2
+    assert ask(*options) == 2
     assert "Brisk int4: This model is broken." in capsys.readouterr().err
 
 
@@ -152,6 +150,6 @@ def test_without_peers_ratios_are_to_the_first(
     pretended: None, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--model", str(tiny_llama), "--prompt", "40", "--new", "5", "--repeat", "1", "--vs", "none")
-    assert ask(monkeypatch, *options, "--format", "json") == 0
+    assert ask(*options, "--format", "json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["baseline"] == "Brisk int8" and len(data["rows"]) == 1 and not data["absent"]

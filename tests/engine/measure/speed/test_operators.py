@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 import engine.measure.speed.__main__ as command
-from engine.measure.check import run
+from engine.measure.command import run_app
 from engine.measure.speed import operators
 from engine.measure.speed.operators import Operator
 
@@ -28,10 +27,7 @@ def test_the_command_times_every_way_weights_and_keys_are_stored(
 ) -> None:
     monkeypatch.setattr(operators, "SECONDS", 0.0)
     options = ["--operators", "--model", str(tiny_llama), "--repeat", "1", "--format", "json"]
-    monkeypatch.setattr(sys, "argv", ["", *options])
-    with pytest.raises(SystemExit) as ended:
-        run(command.main)
-    assert not ended.value.code
+    assert run_app(command.main, options) == 0
     rows = json.loads(capsys.readouterr().out)["operators"]
     names = [row["operator"] for row in rows]
     assert len(set(names)) == len(names)
@@ -54,8 +50,5 @@ def test_an_architecture_without_operators_is_one_sentence(
         (folder / path.name).write_bytes(path.read_bytes())
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bloom"}))
-    monkeypatch.setattr(sys, "argv", ["", "--operators", "--model", str(folder)])
-    with pytest.raises(SystemExit) as ended:
-        run(command.main)
-    assert ended.value.code == 2
+    assert run_app(command.main, ["--operators", "--model", str(folder)]) == 2
     assert "no operators of ours" in " ".join(capsys.readouterr().err.split())

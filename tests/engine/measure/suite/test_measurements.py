@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 
 from engine.measure.speed.compare import Field
 from engine.measure.speed.figures import Shape
-from engine.measure.speed.worker import WorkerFailed
-from engine.measure.suite import start, streams, tasks
+from engine.measure.suite import parts, start, streams
+from engine.measure.suite.parts import GROUP, Part, registered
 from engine.measure.suite.table import run_suite
-from engine.measure.suite.targets import BOUNDS
+from engine.measure.suite.targets import BOUNDS, Bound
+from engine.measure.worker import WorkerFailed
 from tests.engine.measure.suite.test_targets import result
 
+OTHERS = (Part((Bound("one", "a part", 1.0),), lambda stand, model, repeat, say: []),)
 SHAPE = Shape(prompt=20, new=5, batch=1)
 
 
@@ -80,68 +83,6 @@ def test_without_int8_there_is_nothing_to_measure() -> None:
         streams.context_target(field(Answering("Brisk fp32")), 1, quiet)
 
 
-def scored(seconds: float, odd: bool) -> Any:
-    def score(prompts: list[list[int]], choices: Any, batch: int = 0) -> dict[str, Any]:
-        rows = [[-1.0, -2.0] if not (odd and prompt == [3]) else [-2.0, -1.0] for prompt in prompts]
-        return {"seconds": seconds * len(prompts), "logprobs": rows}
-
-    return score
-
-
-ASKED = {"prompts": [[i] for i in range(10)], "choices": [[1], [2]], "head": ""}
-
-
-def test_scoring_counts_reviews_a_second_and_labels_that_agree() -> None:
-    own = Answering("Brisk", label_prompts=ASKED, score=scored(0.1, False))
-    peer = Answering("Transformers fp32", score=scored(0.4, True))
-    target, head = tasks.scoring(field(peer), own, 5, quiet)  # type: ignore[arg-type]
-    assert target.reached == pytest.approx(4) and "same label on 9 of 10" in target.figure
-    given = [prompt for do, request in own.asked if do == "score" for prompt in request["prompts"]]
-    assert sorted(given) == ASKED["prompts"]  # every review once
-    assert [request["batch"] for _, request in peer.asked] == [8] * 5
-    assert head.key == "head" and head.reached is None and "no head" in head.figure
-    missing = tasks.scoring(field(), own, 5, quiet)  # type: ignore[arg-type]
-    assert [(one.key, one.reached) for one in missing] == [("scoring", None), ("head", None)]
-
-
-def test_a_head_is_timed_beside_the_labels_of_the_whole_model() -> None:
-    asked = {**ASKED, "head": "sentiment"}
-    judged = {"seconds": 0.1, "right": 1}  # of two reviews a round
-    own = Answering("Brisk", label_prompts=asked, score=scored(0.1, False), by_head=judged)
-    peer = Answering("Transformers fp32", score=scored(0.4, False))
-    _, head = tasks.scoring(field(peer), own, 5, quiet)  # type: ignore[arg-type]
-    assert head.reached == pytest.approx(8) and head.holds is True
-    assert "Brisk, sentiment: 20.0 (20.0 to 20.0) reviews/s" in head.figure and "right on 5 of 10" in head.figure
-    assert [request["part"] for do, request in own.asked if do == "by_head"] == [0, 1, 2, 3, 4]
-
-
-def test_four_tasks_are_counted_against_the_average_task() -> None:
-    own = Answering("Brisk", four_tasks={"computed": 1500, "reused": 2500})
-    target = tasks.four_tasks(own, 5, quiet)  # type: ignore[arg-type]
-    assert target.reached == pytest.approx(1.5) and target.holds is False
-    assert "300 tokens a review, 500 reused" in target.figure and "200 tokens" in target.baseline
-
-
-def written(speed: float, last: int) -> Any:
-    def generate(prompts: list[list[int]], new: int) -> dict[str, Any]:
-        return {"decode_s": 10 / speed, "decoded": 10, "tokens": [[*prompt, last] for prompt in prompts]}
-
-    return generate
-
-
-def test_guessing_counts_only_where_texts_are_the_same() -> None:
-    prompts = {"prompts": [[i] for i in range(10)]}
-    on, off = (
-        Answering("on", writing_prompts=prompts, generate=written(30, 7)),
-        Answering("off", generate=written(20, 7)),
-    )
-    target = tasks.lookup(on, off, 5, quiet)  # type: ignore[arg-type]
-    assert target.reached == pytest.approx(1.5) and "10 of 10 texts the same" in target.figure
-    other = Answering("off", generate=written(20, 8))
-    target = tasks.lookup(on, other, 5, quiet)  # type: ignore[arg-type]
-    assert target.reached is None and "texts differ" in target.figure
-
-
 def test_a_process_that_gives_no_token_says_why(tmp_path: Path) -> None:
     with pytest.raises(WorkerFailed, match="gave no token"):
         start.start_once(str(tmp_path / "nothing"), 1)
@@ -168,10 +109,17 @@ def test_what_fails_is_a_row_and_the_rest_is_measured(monkeypatch: pytest.Monkey
     def fail(*_: Any) -> Any:
         raise WorkerFailed("the tasks ended: exit code 1.")
 
-    monkeypatch.setattr("engine.measure.suite.table.task_targets", fail)
     monkeypatch.setattr(start, "start_once", lambda model, threads: 1.0)
     own = Answering("Brisk int8", run=decoding(100, 250, 80))
-    found = {t.key: t for t in run_suite(field(own), result(Brisk_int8=(1, 1)), "m", 1, quiet)}
-    assert set(found) == set(BOUNDS)  # no target is left out
-    assert found["scoring"].figure == "the tasks ended: exit code 1." and found["lookup"].holds is None
+    others = [Part((Bound("one", "a part", 1.0), Bound("two", "of another package", 2.0)), fail)]
+    targets = run_suite(field(own), result(Brisk_int8=(1, 1)), "m", 1, quiet, others)
+    found = {target.bound.key: target for target in targets}
+    assert set(found) == {*BOUNDS, "one", "two"}  # no target is left out
+    assert found["one"].figure == "the tasks ended: exit code 1." and found["two"].holds is None
     assert found["start"].holds is True and found["context"].holds is True
+
+
+def test_what_other_packages_measure_is_found_by_their_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("a", f"{__name__}:OTHERS", GROUP)
+    monkeypatch.setattr(parts, "entry_points", lambda group: [point] if group == GROUP else [])
+    assert registered() == list(OTHERS)

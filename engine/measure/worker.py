@@ -16,12 +16,13 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from engine.errors import UserError
-from engine.measure.ceilings import cpu_seconds, forget_peak, memory
+from engine.measure.process import cpu_seconds, forget_peak, memory
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 1800.0  # of one request: a slow engine is waited for, a stuck one is not
 
 
@@ -79,6 +80,11 @@ def serve(server: Any) -> None:
 
 
 # ---- in the benchmark
+
+
+def module_command(module: ModuleType, python: str = sys.executable) -> tuple[str, ...]:
+    """The command that runs a module of this project as a process, with another Python where it needs one."""
+    return python, "-m", module.__name__
 
 
 class Worker:

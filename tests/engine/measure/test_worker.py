@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from engine.measure.speed.worker import Worker, WorkerFailed
+from engine.measure.worker import Worker, WorkerFailed, module_command
+from tests.engine.measure.speed import fake_worker
 
-FAKE = (sys.executable, "-m", "tests.engine.measure.speed.fake_worker")
+FAKE = module_command(fake_worker)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pipelines.classification import heads
 from pipelines.classification.heads import Head, save_head
 from pipelines.evaluation.data import unique_reviews
-from pipelines.evaluation.speed import Tasks
+from pipelines.suite.worker import Tasks
 
 
 @pytest.fixture

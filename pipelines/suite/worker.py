@@ -1,7 +1,4 @@
-"""The worker of `python -m engine.benchmark --suite` for what the tasks gain.
-
-The engine knows no task, so the benchmark starts this module as a process and asks it for the tasks' own prompts.
-"""
+"""Our engine with the tasks on it, as a worker of the suite: asked for the tasks' own prompts, and run on them."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 
 from engine.config import SamplingParams
 from engine.measure.speed.brisk import Brisk
-from engine.measure.speed.worker import serve
+from engine.measure.worker import serve
 from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import DEFAULT_LABELS, ClassificationPipeline
 from pipelines.evaluation.data import LABELS, Review, balanced_sample

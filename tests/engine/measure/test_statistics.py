@@ -8,23 +8,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from pipelines.evaluation import statistics
-from pipelines.evaluation.statistics import (
-    Figure,
-    auc,
-    calibration_error,
-    films,
-    macro_f1,
-    mean,
-    rank_correlation,
-    ratio,
-    share,
-    surest,
-)
+from engine.measure import statistics
 
 
 def test_wilson_interval_of_a_share() -> None:
-    figure = share("accuracy", [True] * 8 + [False] * 2)
+    figure = statistics.share("accuracy", [True] * 8 + [False] * 2)
     assert figure.value == 0.8 and figure.n == 10
     assert figure.low == pytest.approx(0.4902, abs=1e-4)  # Wilson 1927
     assert figure.high == pytest.approx(0.9433, abs=1e-4)
@@ -33,14 +21,14 @@ def test_wilson_interval_of_a_share() -> None:
 
 def test_the_bootstrap_interval_of_a_mean_is_near_the_normal_one_and_repeatable() -> None:
     values = np.random.default_rng(1).normal(10, 2, 400)
-    figure = mean("seconds", list(values))
-    assert figure == mean("seconds", list(values))
+    figure = statistics.mean("seconds", list(values))
+    assert figure == statistics.mean("seconds", list(values))
     assert figure.low == pytest.approx(values.mean() - 1.96 * values.std() / 20, abs=0.05)
     assert figure.high == pytest.approx(values.mean() + 1.96 * values.std() / 20, abs=0.05)
 
 
 def test_a_ratio_is_of_sums_not_the_mean_of_ratios() -> None:
-    figure = ratio("bits per byte", [1.0, 30.0], [1.0, 10.0])
+    figure = statistics.ratio("bits per byte", [1.0, 30.0], [1.0, 10.0])
     assert figure.value == pytest.approx(31 / 11)
     assert figure.low is not None and figure.low <= figure.value <= (figure.high or 0)
 
@@ -49,9 +37,9 @@ def test_a_ratio_is_of_sums_not_the_mean_of_ratios() -> None:
 def test_auc_and_macro_f1_are_those_of_scikit_learn(rows: list[tuple[int, int]]) -> None:
     gold, scores = [y for y, _ in rows], [s / 5 for _, s in rows]
     predicted = [int(s >= 0.5) for s in scores]
-    with patch("pipelines.evaluation.statistics.RESAMPLES", 10):
-        f1 = macro_f1("f1", gold, predicted).value
-        area = auc("auc", gold, scores).value
+    with patch("engine.measure.statistics.RESAMPLES", 10):
+        f1 = statistics.macro_f1("f1", gold, predicted).value
+        area = statistics.auc("auc", gold, scores).value
     assert f1 == pytest.approx(f1_score(gold, predicted, average="macro", labels=[0, 1], zero_division=0))
     if len(set(gold)) == 2:
         assert area == pytest.approx(roc_auc_score(gold, scores))
@@ -60,37 +48,37 @@ def test_auc_and_macro_f1_are_those_of_scikit_learn(rows: list[tuple[int, int]])
 
 
 def test_what_cannot_be_known_is_not_a_number_and_has_no_interval() -> None:
-    for figure in (share("s", []), mean("m", []), auc("a", [1, 1], [0.5, 0.6])):
+    for figure in (statistics.share("s", []), statistics.mean("m", []), statistics.auc("a", [1, 1], [0.5, 0.6])):
         assert math.isnan(figure.value) and figure.low is None and figure.interval() == ""
-    assert mean("one", [3.0]).low is None
+    assert statistics.mean("one", [3.0]).low is None
 
 
 def test_the_calibration_error_is_the_distance_between_what_was_said_and_what_came() -> None:
     gold = [0, 1] * 50
-    assert calibration_error("ECE", gold, [0.5] * 100).value == pytest.approx(0)
-    assert calibration_error("ECE", gold, [0.9] * 100).value == pytest.approx(0.4)
-    assert calibration_error("ECE", [0] * 50 + [1] * 50, [0.1] * 50 + [0.9] * 50).value == pytest.approx(0.1)
+    assert statistics.calibration_error("ECE", gold, [0.5] * 100).value == pytest.approx(0)
+    assert statistics.calibration_error("ECE", gold, [0.9] * 100).value == pytest.approx(0.4)
+    assert statistics.calibration_error("ECE", [0] * 50 + [1] * 50, [0.1] * 50 + [0.9] * 50).value == pytest.approx(0.1)
     scores = np.random.default_rng(0).random(2000)
     drawn = (np.random.default_rng(1).random(2000) < scores).astype(int)
-    found = calibration_error("ECE", drawn.tolist(), scores.tolist())
+    found = statistics.calibration_error("ECE", drawn.tolist(), scores.tolist())
     assert 0.005 < found.value < 0.04 and found.low is not None  # never 0, as the literature has it
 
 
 def test_accuracy_where_the_classifier_is_surest() -> None:
     hits, scores = [True, True, False, False], [0.99, 0.02, 0.6, 0.55]
-    assert surest("half", hits, scores, 0.5).value == 1
-    assert surest("three", hits, scores, 0.75).value == pytest.approx(2 / 3)
-    assert surest("all", hits, scores, 1.0).value == 0.5
+    assert statistics.surest("half", hits, scores, 0.5).value == 1
+    assert statistics.surest("three", hits, scores, 0.75).value == pytest.approx(2 / 3)
+    assert statistics.surest("all", hits, scores, 1.0).value == 0.5
 
 
 def test_the_rank_correlation_is_scipys() -> None:
     generator = np.random.default_rng(0)
     a = generator.random(60)
     b = np.round(3 * (a + generator.random(60)))  # with ties
-    found = rank_correlation("rho", a.tolist(), b.tolist())
+    found = statistics.rank_correlation("rho", a.tolist(), b.tolist())
     assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
     assert found.low is not None and found.low < found.value < (found.high or 0)
-    assert np.isnan(rank_correlation("rho", [1.0, 1.0], [1.0, 2.0]).value)
+    assert np.isnan(statistics.rank_correlation("rho", [1.0, 1.0], [1.0, 2.0]).value)
 
 
 def test_reviews_of_one_film_are_drawn_together() -> None:
@@ -99,23 +87,23 @@ def test_reviews_of_one_film_are_drawn_together() -> None:
     of_films = generator.integers(2, size=60)
     hits, groups = np.repeat(of_films, 10).astype(bool).tolist(), np.repeat(np.arange(60), 10).astype(str).tolist()
 
-    def width(figure: Figure) -> float:
+    def width(figure: statistics.Figure) -> float:
         assert figure.low is not None and figure.high is not None
         return figure.high - figure.low
 
-    alone, together = share("x", hits), share("x", hits, groups=groups)
-    few = mean("x", of_films.tolist())
+    alone, together = statistics.share("x", hits), statistics.share("x", hits, groups=groups)
+    few = statistics.mean("x", of_films.tolist())
     assert together.value == alone.value and together.method == "bootstrap over films"
     assert width(together) == pytest.approx(width(few), rel=0.1) and width(together) > 2.5 * width(alone)
     own = [str(i) for i in range(600)]
-    assert width(mean("x", hits, groups=own)) == pytest.approx(width(mean("x", hits)), rel=0.1)
+    assert width(statistics.mean("x", hits, groups=own)) == pytest.approx(width(statistics.mean("x", hits)), rel=0.1)
 
 
 def test_films_count_in_large_samples_whose_films_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "FILMS_FROM", 2)
     rows = [{"film": "a"}, {"film": "b"}, {"film": "a"}]
-    assert films(rows) == ["a", "b", "a"]
-    assert films(rows[:2]) is None and films([*rows, {}]) is None and films([]) is None
+    assert statistics.films(rows) == ["a", "b", "a"]
+    assert statistics.films(rows[:2]) is None and statistics.films([*rows, {}]) is None and statistics.films([]) is None
 
 
 def test_every_figure_can_be_resampled_by_film() -> None:
@@ -124,9 +112,9 @@ def test_every_figure_can_be_resampled_by_film() -> None:
     groups = [str(i // 4) for i in range(80)]
     guessed = [int(score > 0.5) for score in scores]
     for figure in (
-        macro_f1("x", gold, guessed, groups=groups),
-        auc("x", gold, scores, groups=groups),
-        calibration_error("x", gold, scores, groups=groups),
-        ratio("x", scores, [1.0] * 80, groups=groups),
+        statistics.macro_f1("x", gold, guessed, groups=groups),
+        statistics.auc("x", gold, scores, groups=groups),
+        statistics.calibration_error("x", gold, scores, groups=groups),
+        statistics.ratio("x", scores, [1.0] * 80, groups=groups),
     ):
         assert figure.low is not None and figure.high is not None and figure.low < figure.high

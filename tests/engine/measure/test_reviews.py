@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.evaluation.data import load_reviews
-from pipelines.evaluation.sources import BadData, from_pairs, read
+from engine.measure.reviews import BadData, clean_review, from_pairs, read
 
 FILES = {
     "train/neg/0_2.txt": "Bad.<br />Really.",
@@ -49,14 +50,14 @@ def test_the_layout_of_the_publishers_with_stars_and_films(
 ) -> None:
     place = layout(tmp_path / "aclImdb" if layout is lying else tmp_path)
     monkeypatch.setenv("IMDB_DIR", str(place))
-    reviews, source = load_reviews("train")
+    reviews, source = read("train")
     assert place.name in source
     assert [(r.id, r.label, r.stars, r.film) for r in reviews] == [
         ("train/neg/0_2", 0, 2, "tt0000000"), ("train/neg/2_4", 0, 4, "tt0000002"),
         ("train/neg/10_1", 0, 1, "tt0000010"), ("train/pos/0_9", 1, 9, "tt0000077"),
     ]  # fmt: skip
-    assert reviews[0].text == "Bad.\nReally." and reviews[3].text == "caf\u00e9"
-    [great], _ = load_reviews("test")
+    assert clean_review(reviews[0].text) == "Bad.\nReally." and reviews[3].text == "caf\u00e9"
+    [great], _ = read("test")
     assert (great.label, great.stars, great.film) == (1, 10, None)  # no page is listed
 
 
@@ -97,14 +98,41 @@ def test_stars_and_films_row_by_row(imdb_dir: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("IMDB_DIR", str(imdb_dir))
     monkeypatch.setenv("IMDB_META", str(tmp_path))
     with pytest.raises(BadData, match=r"no test\.parquet stands"):
-        load_reviews("test")
+        read("test")
     frame = pd.DataFrame({"stars": [2] * 16 + [9] * 16, "film": [f"tt{i % 5}" for i in range(32)]})
     frame.to_parquet(tmp_path / "test.parquet")
-    reviews, _ = load_reviews("test")
+    reviews, _ = read("test")
     assert (reviews[0].stars, reviews[17].stars, reviews[17].film) == (2, 9, "tt2")
     frame[::-1].to_parquet(tmp_path / "test.parquet")
     with pytest.raises(BadData, match="another order"):
-        load_reviews("test")
+        read("test")
     frame[:7].to_parquet(tmp_path / "test.parquet")
     with pytest.raises(BadData, match=r"32 rows \(it has 7\)"):
-        load_reviews("test")
+        read("test")
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("One.<br /><br />Two.", "One.\nTwo."),
+        ("One. <br/> <BR> Two.", "One.\nTwo."),
+        ("a film \x96 not a movie\x85", "a film – not a movie…"),
+        ("\x93quoted\x94 \x91s\x92", "“quoted” ‘s’"),
+        ("bell\x08 and \x81unused", "bell and unused"),
+        (" caf\xe9 <3 <grin> ", "caf\xe9 <3 <grin>"),
+        ("a\r\nb\tc", "a\nb\tc"),
+    ],
+)
+def test_cleaning(raw: str, clean: str) -> None:
+    assert clean_review(raw) == clean
+
+
+@given(
+    st.text(
+        st.one_of(st.sampled_from(list("<br/> \n\r\tb>\x85\x96\x08\x81")), st.characters(exclude_categories=["Cs"]))
+    )
+)
+def test_cleaning_twice_changes_nothing_and_leaves_nothing_to_clean(text: str) -> None:
+    once = clean_review(text)
+    assert clean_review(once) == once
+    assert "<br />" not in once and not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in once)

@@ -82,8 +82,8 @@ def mean(name: str, values: Sequence[float], *, percent: bool = False, note: str
 
 def ratio(
     name: str,
-    above: Sequence[float],
-    below: Sequence[float],
+    above: Sequence[float] | np.ndarray,
+    below: Sequence[float] | np.ndarray,
     *,
     percent: bool = False,
     note: str = "",

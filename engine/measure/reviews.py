@@ -1,4 +1,5 @@
-"""Where IMDB reviews are read from: Parquet files, the aclImdb folder or archive, the Hub, or any (label, text) pairs.
+"""IMDB reviews (Maas et al. 2011): read from Parquet files, the aclImdb folder or archive, the Hub, or pairs of a label
+and a text; cleaned, and drawn.
 
 Labels come in two conventions: 0 and 1, and the 1 and 2 of torchtext's IMDB.
 """
@@ -10,7 +11,9 @@ import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+import numpy as np
 
 from engine.errors import UserError
 
@@ -19,10 +22,16 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 HUB_ID = "stanfordnlp/imdb"
+Item = TypeVar("Item")
 
 _FILE = re.compile(r"(?P<split>train|test)/(?P<label>neg|pos)/(?P<number>\d+)_(?P<stars>\d+)\.txt$")
 _URLS = re.compile(r"(?P<split>train|test)/urls_(?P<label>neg|pos)\.txt$")
 _FILM = re.compile(r"tt\d+")
+_BREAK = re.compile(r"[ \t]*(?:<br[ \t]*/?>[ \t]*)+", re.IGNORECASE)
+# Bytes 0x80 to 0x9f were read as Latin-1 where they are Windows-1252 dashes, dots and quotes.
+_CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}  # "" for five unused
+_CONTROL = {code: "" for code in [*range(32), 0x7F] if chr(code) not in "\t\n"}
+_REPAIR = {**_CP1252, **_CONTROL}
 
 
 class BadData(UserError):
@@ -58,6 +67,31 @@ def read(split: Split) -> tuple[list[RawReview], str]:
         reviews, source = _from_parquet(place, split)
     meta = os.environ.get("IMDB_META", "")
     return (_with_meta(reviews, Path(meta) / f"{split}.parquet") if meta else reviews), source
+
+
+def with_line_breaks(text: str) -> str:
+    """A line break for every run of `<br />`, and no white space at either end."""
+    return _BREAK.sub("\n", text).strip()
+
+
+def clean_review(text: str) -> str:
+    """A review as its writer meant it: `<br />` are line breaks, mis-decoded cp1252 is repaired, control characters go.
+
+    Cleaning a clean text changes nothing.
+    """
+    return with_line_breaks(text.replace("\r\n", "\n").replace("\r", "\n").translate(_REPAIR))
+
+
+def draw(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """Some of the items in random order.
+
+    Parameters
+    ----------
+    items : drawn from without replacement.
+    count : how many; all where there are fewer.
+    seed : the same seed draws the same items of as many.
+    """
+    return [items[i] for i in np.random.default_rng(seed).permutation(len(items))[:count]]
 
 
 def from_pairs(pairs: Iterable[tuple[int, str]], split: Split) -> list[RawReview]:
