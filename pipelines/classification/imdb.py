@@ -24,10 +24,10 @@ from engine.measure.statistics import (
     share,
     surest,
 )
-from pipelines.classification.contrast import PREFIX, read_contrast
 from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
+from pipelines.evaluation.contrast import PREFIX, read_contrast
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import baseline, sentiment_judge
 from pipelines.evaluation.paired import Measure

@@ -100,11 +100,14 @@ def call(document: str, line: str) -> Call:
 
 
 def calls() -> Iterator[Call]:
-    """Every command in a block of shell, and those of ours that stand in running text."""
+    """Every command in a block of shell, and those of ours that stand in running text (of what is, not of what was:
+    the changelog names old commands)."""
     for block in blocks("sh"):
         if "curl" not in block.text:
             yield from (call(block.document, line) for line in lines(block))
     for document in DOCUMENTS:
+        if document.name == "CHANGELOG.md":
+            continue
         name = document.relative_to(ROOT).as_posix()
         for span in re.findall(r"`((?:python -m|brisk|make)\s[^`]+)`", prose(document)):
             yield call(name, " ".join(span.split()))

@@ -39,8 +39,8 @@ def help_of(command: str) -> str:
 
 
 def test_the_commands_are_found() -> None:
-    assert {"pipelines.evaluation", "spaces.build", "engine.measure.check"} <= set(COMMANDS)
-    assert {f"pipelines {task.command}" for task in TASKS.values()} <= set(COMMANDS)
+    more = {"serve", "evaluate", "bench", "check", "space"}
+    assert {f"brisk {name}" for name in more | {task.command for task in TASKS.values()}} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -76,6 +76,15 @@ def test_the_requirements_of_make_and_pip_are_files() -> None:
     for document in DOCUMENTS:
         for name in re.findall(r"-r (\S+\.txt)", text_of(document)):
             assert (ROOT / name).is_file()
+
+
+def test_the_extras_of_pip_are_those_of_the_package() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = set(re.findall(r"^(\w+) = \[", project.partition("\n[")[0], re.MULTILINE))
+    asked = {extra for document in DOCUMENTS for extra in re.findall(r'"\.\[(\w+)\]"', text_of(document))}
+    assert asked and asked <= extras
+    rows = re.findall(r"^\| `(\w+)` \|", text_of(ROOT / "docs/usage.md").partition("| extra |")[2], re.MULTILINE)
+    assert set(rows[: len(extras)]) == extras
 
 
 def test_there_is_something_to_check() -> None:

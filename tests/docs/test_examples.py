@@ -1,7 +1,11 @@
-"""Every example of the documents runs on the real model: Python, curl, and the tasks' command lines."""
+"""Every example of the documents runs on the real model: Python, curl, and the tasks' command lines.
+
+What takes minutes (evaluations, benchmarks) is only held to its options: see `test_commands`.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -12,11 +16,27 @@ from typing import Any
 
 import pytest
 
+from brisk.cli import app as brisk_app
 from pipelines import TASKS
-from tests.docs.documents import ADDRESS, ROOT, Block, blocks
+from pipelines.classification.train import main as train
+from pipelines.cli import run_app
+from tests.conftest import _restore_users_cache
+from tests.docs.documents import ADDRESS, ROOT, Block, Call, blocks, call, lines
 from tests.serving import served
 
 CALLED = re.compile(r'api_name="(/\w+)"|gradio_api/call/v2(/\w+)')
+
+
+ARTICLE = (
+    "The Long Ferry opened in cinemas last Friday. It was directed by Maria Lindqvist, who spent two winters on the "
+    "river to prepare for it. The music was written by Elena Petrova for a single accordion. The film cost four "
+    "million euros and was shot in 38 days.\n"
+)
+
+
+def is_short(call: Call) -> bool:
+    """Whether a command is a task's, or trains a head on a few rows."""
+    return call.name in {*(f"brisk {task.command}" for task in TASKS.values()), "pipelines.classification.train"}
 
 
 def endpoint_of(block: Block) -> str:
@@ -27,6 +47,11 @@ def endpoint_of(block: Block) -> str:
 
 CLIENT = [block for block in blocks("python") if ADDRESS in block.text]
 CURL = [block for block in blocks("sh") if "curl" in block.text]
+SHELL = [
+    block
+    for block in blocks("sh")
+    if block not in CURL and any(is_short(call(block.document, line)) for line in lines(block))
+]
 PLAIN = [block for block in blocks("python") if ADDRESS not in block.text]
 
 
@@ -113,3 +138,45 @@ def test_a_snippet_of_python_runs(
         assert "'label': 'positive'" in said
     if "stream(" in block.text:
         assert len(said.splitlines()[-1].split()) > 3
+
+
+@pytest.fixture(scope="module")
+def one_engine(default_model_folder: object) -> Iterator[None]:
+    """The engine that all command lines share: loaded once."""
+    from engine.config import EngineConfig
+    from engine.engine import shared_engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        _restore_users_cache(patch)
+        engine = shared_engine(EngineConfig())
+    yield
+    engine.close()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_the_command_lines_of_the_tasks_run(
+    block: Block,
+    one_engine: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the order shown, beside the files that they name; what they print is not empty."""
+    monkeypatch.chdir(tmp_path)
+    Path("article.txt").write_text(ARTICLE, encoding="utf-8")
+    rows = [f"{i} times {word},{label}" for i in range(12) for word, label in (("fun", "good"), ("dull", "bad"))]
+    Path("reviews.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    for line in lines(block):
+        shown = call(block.document, line)
+        if not is_short(shown):
+            continue
+        piped = re.match(r'echo "(.*)" \|', line)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(piped[1].encode() if piped else b"")))
+        if shown.name.startswith("brisk "):
+            code = run_app(brisk_app, [shown.name.partition(" ")[2], *shown.arguments])
+        else:
+            code = train(list(shown.arguments))
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        assert said.out.strip(), line

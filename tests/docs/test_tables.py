@@ -39,7 +39,7 @@ def test_the_short_names_are_the_registry() -> None:
 
 
 def asked_of_the_environment() -> set[str]:
-    """The variables that our code reads by name."""
+    """The variables that our code reads by name, and all of our own that it names."""
     found = set()
     for folder in ("app.py", "brisk", "engine", "pipelines", "spaces"):
         place = ROOT / folder
@@ -49,6 +49,8 @@ def asked_of_the_environment() -> set[str]:
                 for name in re.findall(r"""^(?:os\.)?(?:environ|env)(?:\.get\(|\[)['"]([A-Z_]+)['"]""", asked):
                     found.add(name)
                 found |= set(re.findall(r"""envvar=['"](\w+)['"]""", asked))
+                if isinstance(node, ast.Constant) and re.fullmatch("BRISK_[A-Z_]+", str(node.value)):
+                    found.add(str(node.value))
     return found
 
 
