@@ -114,9 +114,18 @@ def load_engine(config: EngineConfig) -> Engine:
 
 
 def read_text(argument: str | None, file: Path | None, name: str = "text") -> str:
-    """The text given as an argument, else in `file` ("-" is stdin), else on stdin; UserError if there is none.
+    """The text of a command, checked before anybody waits for a model to learn that it is empty.
 
-    Checked here too, so that nobody waits for a model to learn that a text is empty.
+    Parameters
+    ----------
+    argument : the text itself; None or "-" where it comes from elsewhere.
+    file : a UTF-8 file that holds it; "-" or None (without an argument) reads stdin.
+    name : what the text is called in messages.
+
+    Raises
+    ------
+    UserError : it is given twice or not at all, cannot be read, or is not UTF-8.
+    BadRequest : see `pipelines.text.check_text`.
     """
     if argument is not None and file is not None:
         raise UserError(f"The {name} is given twice, as an argument and with --file: give it once.")

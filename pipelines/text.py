@@ -27,7 +27,18 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+|(?<=[。�
 
 
 def check_text(text: object, name: str = "text", *, limit: int = MAX_CHARACTERS) -> str:
-    """`text` as it is, or BadRequest with one sentence that calls it `name`. Every text of a user passes here."""
+    """`text` as it is. Every text of a user passes here.
+
+    Parameters
+    ----------
+    text : anything that came as a text.
+    name : what messages call it.
+    limit : most characters.
+
+    Raises
+    ------
+    BadRequest : not a string, empty, too long, or data that is no text (NUL, lone surrogates, many control characters).
+    """
     if not isinstance(text, str) or not text.strip():
         raise BadRequest(f"The {name} is empty: write or paste some text.")
     if len(text) > limit:
@@ -51,7 +62,18 @@ def require_kind(engine: Engine, task: str, *kinds: str) -> None:
 
 
 def room_for_text(engine: Engine, *, beside: int, max_tokens: int) -> int:
-    """Tokens left to the text beside `beside` tokens of prompt and `max_tokens` of output; BadRequest if too few."""
+    """Tokens of the window that are left to a text.
+
+    Parameters
+    ----------
+    engine : its window counts.
+    beside : tokens of the prompt that are not the text's.
+    max_tokens : tokens kept free for the output.
+
+    Raises
+    ------
+    BadRequest : fewer than `MIN_TEXT_TOKENS` are left.
+    """
     room = engine.max_prompt(max_tokens) - beside
     if room < MIN_TEXT_TOKENS:
         raise BadRequest(
@@ -62,8 +84,23 @@ def room_for_text(engine: Engine, *, beside: int, max_tokens: int) -> int:
 
 
 def shorten_text(tokenizer: Tokenizer, text: str, limit: int) -> tuple[str, Shortened | None]:
-    """`text` in at most `limit` tokens: its head and its tail, for a text says what it is about at its start and what
-    it comes to at its end, and a line "[...]" for the middle. The second value is None when nothing was left out."""
+    """A text in at most `limit` tokens: its head and its tail, for a text says what it is about at its start and what
+    it comes to at its end, and a line "[...]" for the middle.
+
+    Parameters
+    ----------
+    tokenizer : counts the tokens.
+    text : the whole text.
+    limit : most tokens of what comes back.
+
+    Returns
+    -------
+    The text, and what was left out of it, None for nothing.
+
+    Raises
+    ------
+    BadRequest : hardly a token is left to the text.
+    """
     _, offsets = tokenizer.encode_with_offsets(text)
     if len(offsets) <= limit:
         return text, None
@@ -86,10 +123,18 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def split_text(tokenizer: Tokenizer, text: str, limit: int) -> list[str]:
-    """`text` in parts of at most `limit` tokens each; joined, they are `text` again, character for character.
+    """A text in parts that fit.
 
-    Parts end at a blank line if one stands in their last half, else at a sentence end, else (a sentence longer than
-    `limit`) between two tokens.
+    Parameters
+    ----------
+    tokenizer : counts the tokens.
+    text : the whole text.
+    limit : most tokens of a part.
+
+    Returns
+    -------
+    The parts; joined, they are `text` again, character for character. They end at a blank line if one stands in their
+    last half, else at a sentence end, else (a sentence longer than `limit`) between two tokens.
     """
     _, offsets = tokenizer.encode_with_offsets(text)
     if len(offsets) <= limit:
@@ -127,7 +172,14 @@ def _reach(tokenizer: Tokenizer, text: str, start: int, offsets: list[tuple[int,
 
 
 def token_windows(count: int, size: int, stride: int) -> list[tuple[int, int]]:
-    """Windows [start, end) over `count` tokens, each at most `size`, neighbours sharing `stride` tokens."""
+    """Windows [start, end) that cover a run of tokens.
+
+    Parameters
+    ----------
+    count : how many tokens there are.
+    size : most tokens of a window.
+    stride : tokens that neighbours share; the last two may share more.
+    """
     if count <= size:
         return [(0, count)]
     step = max(1, size - stride)
@@ -146,5 +198,13 @@ def stopping(tokens: Iterator[Token]) -> Iterator[Iterator[Token]]:
 
 
 def run_info(engine: Engine, timing: Timing, shortened: Shortened | None = None, notes: Sequence[str] = ()) -> RunInfo:
-    """`RunInfo` of one request on `engine`."""
+    """How a request on `engine` went, for its result.
+
+    Parameters
+    ----------
+    engine : gives the model, the precision and the device.
+    timing : the work it took.
+    shortened : what was left out of its text, if anything.
+    notes : sentences the user should see.
+    """
     return RunInfo(timing, engine.info.model, engine.info.precision, engine.info.device, shortened, tuple(notes))

@@ -41,8 +41,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Head:
     """P(label | text) = softmax(features W^T + bias).
 
-    `weight` f32 [labels, D], `bias` f32 [labels]; features are those of `reading` after `layer` layers of `model`, of
-    at most `tokens` tokens of a text, its head and its tail. `facts` say how it was trained.
+    Attributes
+    ----------
+    name : its file's name.
+    model : name of the model whose features it was fitted on.
+    layer, tokens, reading : the features are those of `reading` after `layer` layers, of at most `tokens` tokens of a
+        text, its head and its tail.
+    labels : names of the labels, in the order of the rows of `weight`.
+    weight, bias : f32 [labels, D] and f32 [labels].
+    facts : how it was trained, as its JSON file has it.
     """
 
     name: str
@@ -56,13 +63,13 @@ class Head:
     facts: Mapping[str, Any]
 
     def features(self, engine: Engine, text: str) -> tuple[np.ndarray, int, Shortened | None]:
-        """f32 [D] of a text, the tokens that were read, and what was left out of it. Raises BadRequest where the engine
-        runs another model than the head was trained on."""
+        """The features f32 [D] of a text, the tokens that were read, and what was left out of it. BadRequest where the
+        engine runs another model than the head was trained on."""
         self.check(engine)
         return read_features(engine, text, self.layer, self.tokens, self.reading)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """f64 [..., labels] of features [..., D]."""
+        """The probabilities f64 [..., labels] for features [..., D]."""
         return softmax(features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias, axis=-1)
 
     def check(self, engine: Engine) -> None:
@@ -76,7 +83,20 @@ class Head:
 def read_features(
     engine: Engine, text: str, layer: int, tokens: int, reading: Reading
 ) -> tuple[np.ndarray, int, Shortened | None]:
-    """The features f32 [D] of a text, how many tokens were read, and what was left out."""
+    """What a head reads of a text.
+
+    Parameters
+    ----------
+    engine : runs the first `layer` layers.
+    text : the text; BadRequest where it is empty or unreadable.
+    layer : layers after which the hidden states are taken, 1 to the model's own number.
+    tokens : most tokens read of the text: a longer one is shortened to its head and tail.
+    reading : "mean" over the states of the bare text, or the "last" state behind text and instruction.
+
+    Returns
+    -------
+    The features f32 [D], how many tokens were read, and what was left out (None for nothing).
+    """
     beside = len(text_prompt(engine, "", INSTRUCTION)) + 2  # two seams may split anew
     room = min(tokens, room_for_text(engine, beside=beside, max_tokens=0))
     short, shortened = shorten_text(engine.tokenizer, check_text(text), room)
@@ -127,6 +147,6 @@ def load_head(name: str) -> Head:
 
 
 def head_names(model: str = "") -> list[str]:
-    """Of the heads that come with Brisk, those for `model`; all where none is named."""
+    """Names of the heads that come with Brisk: those for `model`, or all where none is named."""
     found = sorted(path.stem for path in FOLDER.glob("*.json"))
     return [name for name in found if not model or load_head(name).model == model]

@@ -30,8 +30,14 @@ MAX_LABEL_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Judgement:
-    """Probabilities of the labels (f64 [labels], in the order asked), before and after calibration, and the whole
-    log-probabilities that the model gave them."""
+    """What the model thinks of each label of one text.
+
+    Attributes
+    ----------
+    raw, calibrated : probabilities f64 [labels], in the order asked, before and after calibration.
+    logprobs : f64 [labels], the whole log-probability of each label after the text.
+    info : how the request went.
+    """
 
     raw: np.ndarray
     calibrated: np.ndarray
@@ -48,8 +54,7 @@ class ClassificationPipeline:
       a token, for a longer one would otherwise always lose. Calibrated (Zhao et al. 2021), by its whole
       log-probability less the one it has after content-free inputs: its length weighs on both and cancels out.
     - `multi_label`: each label on its own, p / (p + p_cf), where p is its probability after the text and p_cf its mean
-      probability after the content-free inputs: above 0.5, the text made it likelier. A label's negation ("not
-      sports") and a yes/no question were tried first and ordered texts at chance or little better with a small model.
+      probability after the content-free inputs: above 0.5, the text made it likelier.
 
     A sequence-classification model (kind "classification") gives its own labels instead, and so does a trained head
     (see `heads`).
@@ -74,16 +79,29 @@ class ClassificationPipeline:
         calibrate: bool = True,
         head: Head | str | None = None,
     ) -> ClassificationResult:
-        """The labels with their scores, the highest first; where `head` is given (one, its name, or the path of its
-        JSON file), that one's.
+        """The labels with their scores.
 
-        A text over the window is shortened to its head and tail, and `info.shortened` says by how much. Labels judged
-        one by one are always compared with the content-free inputs, so `calibrate` changes nothing for them.
+        Parameters
+        ----------
+        text : the text to judge. One over the window is shortened to its head and tail, and `info.shortened` says by
+            how much.
+        labels : 2 to `MAX_LABELS` different words or phrases (1 is enough with `multi_label`). A model or a head that
+            has labels of its own does not use them, and a note says so.
+        multi_label : judge each label on its own instead of against the others.
+        calibrate : correct for what the model prefers before it reads the text. Labels judged one by one are always
+            compared with the content-free inputs, so it changes nothing for them.
+        head : a trained head, its name, or the path of its JSON file; its own labels are scored.
+
+        Returns
+        -------
+        ClassificationResult whose `scores` are `{"label", "score"}` for each label, the highest first, from 0 to 1;
+        they sum to 1 without `multi_label`.
 
         Raises
         ------
         BadRequest : empty or unreadable text; no labels, a repeated or empty one, more than `MAX_LABELS`; a single
-            label without `multi_label`; a head of another model. UserError : no such head.
+            label without `multi_label`; a head of another model.
+        UserError : no such head.
         """
         text = check_text(text)
         if head is not None:
@@ -97,7 +115,16 @@ class ClassificationPipeline:
         )
 
     def judge(self, text: str, labels: Sequence[str] = DEFAULT_LABELS, *, multi_label: bool = False) -> Judgement:
-        """Raw and calibrated probabilities from the same forward pass. Parameters and errors as for the call."""
+        """Raw and calibrated probabilities from the same forward pass.
+
+        Parameters
+        ----------
+        text, labels, multi_label : as for the call.
+
+        Raises
+        ------
+        BadRequest : as for the call.
+        """
         text = check_text(text)
         names = _checked(labels, multi_label)
         choices = tuple(templates.CHOICE.format(label=name) for name in names)

@@ -18,7 +18,7 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # of LogisticRegression's C, on sta
 
 @dataclass(frozen=True)
 class Twins:
-    """Texts turned to their opposite: `of` [m] says of which rows, `features` f32 [m, D]."""
+    """Texts turned to their opposite: `of` int [m] has the rows they were turned from, `features` f32 [m, D]."""
 
     of: np.ndarray
     features: np.ndarray
@@ -27,10 +27,22 @@ class Twins:
 def fit(
     features: np.ndarray, gold: np.ndarray, seed: int, twins: Twins | None = None, share: float = 0.0
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
-    """Weight f32 [labels, D] and bias [labels] of the regression on features [n, D], and what it reached on rows left
-    out: accuracy, log loss, the strength C that was chosen for it and the temperature (Guo et al. 2017) that its logits
-    were divided by. Twins of the rows it is fitted on count `share` of a row each, under the other of two labels; they
-    would make it less sure than it may be, which the temperature takes back."""
+    """A logistic regression, its strength chosen by cross-validation.
+
+    Parameters
+    ----------
+    features : f32 [n, D].
+    gold : int [n], the index of each row's label.
+    seed : shuffles the folds.
+    twins : texts turned to their opposite; those of the rows it is fitted on are fitted too, under the other of two
+        labels. They would make it less sure than it may be, which the temperature takes back.
+    share : weight of a twin, 0 to 1, where a row has 1.
+
+    Returns
+    -------
+    (weight f32 [labels, D], bias f32 [labels]), and what it reached on rows left out: accuracy, log loss, the strength
+    C that was chosen and the temperature (Guo et al. 2017) that its logits were divided by.
+    """
 
     def fitted(rows: np.ndarray, strength: float) -> tuple[StandardScaler, LogisticRegression]:
         x, y, counts = features[rows], gold[rows], np.ones(len(rows))

@@ -15,7 +15,14 @@ class LabelScore(TypedDict):
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """`scores`: one `{label, score}` a label, the highest first. They sum to 1 unless labels were judged one by one."""
+    """The labels of a text.
+
+    Attributes
+    ----------
+    scores : one `{"label": str, "score": float}` a label, the highest first, each 0 to 1; they sum to 1 unless labels
+        were judged one by one.
+    info : how the request went.
+    """
 
     scores: list[LabelScore]
     info: RunInfo

@@ -49,7 +49,20 @@ class GenerationPipeline:
         system: str = "",
         reply: str = "",
     ) -> GenerationResult:
-        """The whole text at once; parameters and errors as for `stream`."""
+        """The whole text at once.
+
+        Parameters
+        ----------
+        prompt, mode, params, system, reply : as for `stream`.
+
+        Returns
+        -------
+        GenerationResult with `generated_text` (without the prompt), `prompt_tokens`, `new_tokens` and `seed`.
+
+        Raises
+        ------
+        BadRequest : as for `stream`.
+        """
         update = None
         for update in self.stream(prompt, mode=mode, params=params, system=system, reply=reply):  # noqa: B007
             pass  # the last one counts
@@ -68,16 +81,21 @@ class GenerationPipeline:
         system: str = "",
         reply: str = "",
     ) -> Iterator[GenerationUpdate]:
-        """The text so far after every token that made some of it readable; closing the iterator stops the engine.
+        """The text so far after every token that made some of it readable.
 
         Parameters
         ----------
         prompt : what to answer ("chat") or to continue ("continue"). One that does not fit beside `params.max_tokens`
             is shortened to its head and tail, and `info.shortened` says by how much.
+        mode : "chat" or "continue".
         params : a seed of None draws one; `seed` of every update says which.
         system : instruction that stands before the chat; "" keeps the model's own. Only in "chat".
         reply : how the answer begins; the model writes on from there, and what comes back is what it wrote. Only in
             "chat".
+
+        Returns
+        -------
+        An iterator of GenerationUpdate; closing it stops the engine.
 
         Raises
         ------

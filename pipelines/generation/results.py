@@ -10,7 +10,15 @@ from pipelines.results import RunInfo
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """`seed` repeats the draw: the same prompt, parameters and seed give the same text."""
+    """A written text.
+
+    Attributes
+    ----------
+    generated_text : what the model wrote, without the prompt.
+    prompt_tokens, new_tokens : how many tokens were read and written.
+    seed : repeats the draw: the same prompt, parameters and seed give the same text.
+    info : how the request went.
+    """
 
     generated_text: str
     prompt_tokens: int

@@ -57,12 +57,15 @@ class QuestionAnsweringPipeline:
 
         Parameters
         ----------
+        question : at most `MAX_QUESTION_CHARACTERS` characters.
+        context : the text that holds the answer, of any length.
         top_k : how many answers, 1 to `MAX_TOP_K`; fewer come back when the context has fewer different ones.
         no_answer_threshold : 0 to 1; when `no_answer` is above it, the first answer is the empty one. 1 always answers.
 
         Returns
         -------
-        AnswerResult with `score` = probability of the span and of stopping after it, given the prompt (0 to 1), and
+        AnswerResult with `answers`, each `{"answer", "score", "start", "end"}` with `answer == context[start:end]` and
+        `score` = probability of the span and of stopping after it, given the prompt (0 to 1), and with
         `no_answer` = m / (m + p), where p is the probability of the `MASS_SPANS` best spans together and m is
         `prompts.UNANSWERED_MASS`: what the model would not say in words of the context is not there. An extractive
         model's own null score otherwise.

@@ -17,9 +17,14 @@ class Answer(TypedDict):
 
 @dataclass(frozen=True)
 class AnswerResult:
-    """`answers`: best first; `answer == context[start:end]`. An empty answer (start = end = 0) means: not in the text.
+    """The answers to a question.
 
-    `no_answer`: probability (0 to 1) that the context holds no answer.
+    Attributes
+    ----------
+    answers : one `{"answer", "score", "start", "end"}` each, best first, with `answer == context[start:end]`. An empty
+        answer (start = end = 0) means: not in the text.
+    no_answer : probability that the context holds no answer, 0 to 1.
+    info : how the request went.
     """
 
     answers: list[Answer]

@@ -50,7 +50,22 @@ class SummarizationPipeline:
         self.judge = ClassificationPipeline(engine) if check and engine.info.kind == "causal" else None
 
     def __call__(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> SummaryResult:
-        """The whole summary at once; parameters and errors as for `stream`."""
+        """The whole summary at once.
+
+        Parameters
+        ----------
+        text, length, style : as for `stream`.
+
+        Returns
+        -------
+        SummaryResult with `summary_text`, `compression` (words of the text for each word of the summary), `chunks`
+        (parts the text was read in) and `draft` (the model's own words where sentences of the text took their place,
+        else None).
+
+        Raises
+        ------
+        BadRequest : as for `stream`.
+        """
         result = None
         for update in self.stream(text, length=length, style=style):
             result = update.result
@@ -58,12 +73,17 @@ class SummarizationPipeline:
         return result
 
     def stream(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> Iterator[SummaryUpdate]:
-        """The summary so far after every token; the last update carries the `result`. Closing stops the engine.
+        """The summary so far after every token.
 
         Parameters
         ----------
+        text : a text of any length.
         length : how much is asked for, see `LENGTHS`; never more tokens than the text has.
         style : "prose" is one paragraph; "bullets" are lines that start with "- ".
+
+        Returns
+        -------
+        An iterator of SummaryUpdate, the last one with the whole `result`. Closing it stops the engine.
 
         Raises
         ------

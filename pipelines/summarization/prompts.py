@@ -11,8 +11,16 @@ Style = Literal["prose", "bullets"]
 
 @dataclass(frozen=True)
 class Length:
-    """`words` is what is aimed at, `sentences` and `points` what is asked for; the token bounds hold whatever comes.
-    Where the model's words do not hold, `extracted` sentences of the text stand in for prose."""
+    """How long a summary is.
+
+    Attributes
+    ----------
+    words : what is aimed at.
+    sentences : what prose is asked for, in words for the instruction.
+    extracted : sentences of the text that stand in for prose where the model's own words do not hold.
+    points : most bullets.
+    min_tokens, max_tokens : bounds that hold whatever comes.
+    """
 
     words: int
     sentences: str

@@ -110,9 +110,15 @@ def _founded(pieces: list[str], source: str) -> list[str]:
 
 
 def prose(text: str, *, finished: bool, cut: bool = False, source: str = "") -> str:
-    """One paragraph without preamble, bullet marks or repeated sentences; `cut` ends it at a whole sentence.
+    """What was written, as one paragraph without preamble, bullet marks or repeated sentences.
 
-    With `source`, sentences that bring in names or numbers of their own are left out (see `invented`).
+    Parameters
+    ----------
+    text : what the model wrote so far.
+    finished : whether that is all.
+    cut : whether it ends in mid-sentence (its limit was met, or it looped); the paragraph ends at a whole one.
+    source : the text it is about; sentences that bring in names or numbers of their own are left out (see
+        `invented`). "" leaves them in.
     """
     text = strip_preamble(text, finished=finished)
     text = " ".join(_BULLET.sub("", line).strip() for line in text.splitlines() if line.strip())
@@ -123,8 +129,13 @@ def prose(text: str, *, finished: bool, cut: bool = False, source: str = "") -> 
 
 
 def bullets(text: str, most: int, *, finished: bool, cut: bool = False, source: str = "") -> str:
-    """Lines "- point", at most `most`: the model's own lines, or its sentences when it wrote one paragraph.
-    `source` as for `prose`."""
+    """What was written, as lines "- point": the model's own lines, or its sentences when it wrote one paragraph.
+
+    Parameters
+    ----------
+    most : most points.
+    text, finished, cut, source : as for `prose`; `cut` drops an unfinished last point.
+    """
     text = strip_preamble(text, finished=finished)
     lines = [_BULLET.sub("", line).strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not (finished and line.endswith(":"))]

@@ -63,7 +63,15 @@ class Screen(Generic[T]):
 
 
 def status_line(state: str, text: str = "", notes: Sequence[str] = (), *, kind: str = "") -> str:
-    """HTML of the line under an output; every text in it is escaped. `kind` "busy", "done" or "stopped" colours it."""
+    """HTML of the line under an output; every text in it is escaped.
+
+    Parameters
+    ----------
+    state : the first word, bold; "" gives no line at all.
+    text : what follows it.
+    notes : sentences below, a paragraph each.
+    kind : "busy", "done" or "stopped", which colours it.
+    """
     if not state:
         return ""
     body = f"<b>{html.escape(state)}</b> <span>{html.escape(text)}</span>"
@@ -235,7 +243,18 @@ def run_handler(holder: EngineHolder, screen: Screen[Any], outputs: int) -> Call
 
 
 def number(value: Any, name: str, kind: type[int] | type[float]) -> Any:
-    """An argument of an endpoint as a number, or BadRequest: over HTTP anything may come."""
+    """An argument of an endpoint as a number: over HTTP anything may come.
+
+    Parameters
+    ----------
+    value : what came.
+    name : what messages call it.
+    kind : int or float.
+
+    Raises
+    ------
+    BadRequest : no number, or not a whole one where `kind` is int.
+    """
     try:
         converted = kind(value)
         if isinstance(value, bool) or converted != float(value):
