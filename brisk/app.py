@@ -40,7 +40,14 @@ cli = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None, pre
 
 
 def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_QUEUE_SIZE) -> gr.Blocks:
-    """The page and its endpoints, not yet served. `config` is what the sidebar shows first."""
+    """The page and its endpoints, not yet served.
+
+    Parameters
+    ----------
+    holder : where the tabs' pipelines come from.
+    config : what the sidebar shows first.
+    queue_size : most requests that wait; one more is refused.
+    """
     import gradio as gr
 
     from pipelines import TASKS, load
@@ -58,7 +65,17 @@ def build(holder: EngineHolder, config: EngineConfig, queue_size: int = DEFAULT_
 
 
 def serve(page: gr.Blocks, host: str, port: int) -> str:
-    """Starts the server on threads of its own and returns its address. UserError where the port is taken."""
+    """Starts the server on threads of its own and returns its address.
+
+    Parameters
+    ----------
+    page : what `build` gave.
+    host, port : where to listen.
+
+    Raises
+    ------
+    UserError : the port is taken.
+    """
     from gradio.exceptions import ServerFailedToStartError
 
     from pipelines.ui import style
@@ -103,7 +120,18 @@ def _port_sentence(host: str, port: int, error: Exception) -> str:
 
 
 def whole_number(name: str, text: str, low: int, high: int) -> int:
-    """The number in an environment variable, or UserError."""
+    """The number in an environment variable or an option.
+
+    Parameters
+    ----------
+    name : what messages call it.
+    text : what was given.
+    low, high : the range it must lie in, both ends included.
+
+    Raises
+    ------
+    UserError : no whole number, or out of range.
+    """
     if not text.strip().isdecimal() or not low <= int(text) <= high:
         raise UserError(f"{name} is '{text}': give a whole number from {low} to {high}.")
     return int(text)
@@ -151,7 +179,18 @@ def main(
 
 
 def wait(holder: EngineHolder, ended: threading.Event, began: float) -> None:
-    """Says on stderr how the first engine loads, then waits for `ended`. UserError where it cannot be loaded."""
+    """Says on stderr how the first engine loads, then waits.
+
+    Parameters
+    ----------
+    holder : loads the engine.
+    ended : ends the wait.
+    began : `time.perf_counter()` at the start, which the time said counts from.
+
+    Raises
+    ------
+    UserError : the engine cannot be loaded.
+    """
     said = ""
     while not ended.is_set() and (status := holder.status).phase != "ready":
         if status.phase == "failed":

@@ -12,18 +12,8 @@ import numpy as np
 from scipy.special import expit
 
 from engine.errors import BadRequest, UserError
-from engine.measure.statistics import (
-    Figure,
-    auc,
-    calibration_error,
-    films,
-    macro_f1,
-    mean,
-    rank_correlation,
-    ratio,
-    share,
-    surest,
-)
+from engine.measure import statistics
+from engine.measure.statistics import Figure, auc, mean, share
 from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
@@ -75,9 +65,12 @@ def _is_contrast(row: Row) -> bool:
 class ClassificationEvaluation:
     """See `pipelines.evaluation.runner.Evaluation`. Every kind in `KINDS` is a probability of "positive"."""
 
+    measures = tuple(_right(kind) for kind in ("head", "calibrated", "raw"))
+
     prompt = (
-        f"{{text}}{INSTRUCTION}\n\nwith {' / '.join(LABELS)} scored as the next word; content-free inputs: "
-        f"{CONTENT_FREE!r}; a trained head reads the bare text, or the state behind the same words, as its file says"
+        f"{{text}}{INSTRUCTION}\n\nwith {' / '.join(LABELS)} scored as the next word; "
+        f"content-free inputs: {CONTENT_FREE!r}; "
+        "a trained head reads the bare text, or the state behind the same words, as its file says"
     )
     reading = (
         "Zero-shot: nothing was fitted, but where it says 'of train'. With two labels calibration (Zhao et al. 2021), "
@@ -85,8 +78,6 @@ class ClassificationEvaluation:
         "accuracy is what a better threshold could win. The trained head and both TF-IDF baselines were fitted on "
         "train. ECE: ten bins of equal mass over P(positive)."
     )
-
-    measures = tuple(_right(kind) for kind in ("head", "calibrated", "raw"))
 
     def __init__(self, engine: Engine, options: Options) -> None:
         self.pipeline = ClassificationPipeline(engine)
@@ -141,7 +132,7 @@ class ClassificationEvaluation:
         pairs = [row for row in rows if _is_contrast(row)]
         rows = [row for row in rows if not _is_contrast(row)]
         gold = [row["label"] for row in rows]
-        groups = films(rows)
+        groups = statistics.films(rows)
         [(majority, _)] = Counter(gold).most_common(1)
         figures = [share("accuracy, majority", [y == majority for y in gold], note=f"always {LABELS[majority]}")]
         for kind, name in KINDS.items():
@@ -151,10 +142,10 @@ class ClassificationEvaluation:
             hits = [_hit(row, kind) for row in rows]
             figures += [
                 share(f"accuracy, {name}", hits, groups=groups),
-                macro_f1(f"macro-F1, {name}", gold, [int(score >= 0.5) for score in scores], groups=groups),
+                statistics.macro_f1(f"macro-F1, {name}", gold, [int(score >= 0.5) for score in scores], groups=groups),
                 auc(f"AUC, {name}", gold, scores, groups=groups),
                 share(f"said positive, {name}", [score >= 0.5 for score in scores], groups=groups),
-                calibration_error(f"ECE-10, {name}", gold, scores, groups=groups),
+                statistics.calibration_error(f"ECE-10, {name}", gold, scores, groups=groups),
                 mean(f"Brier, {name}", [(score - y) ** 2 for score, y in zip(scores, gold, strict=True)],
                      groups=groups),
             ]  # fmt: skip
@@ -227,7 +218,7 @@ def _contrast(pairs: Sequence[Row], kind: str, name: str) -> list[Figure]:
 def _more_of_the_head(rows: Sequence[Row]) -> list[Figure]:
     hits, scores = [_hit(row, "head") for row in rows], [row["head"] for row in rows]
     figures = [
-        surest(f"accuracy, trained head, surest {part:.0%}", hits, scores, part) for part in (0.5, 0.8)
+        statistics.surest(f"accuracy, trained head, surest {part:.0%}", hits, scores, part) for part in (0.5, 0.8)
     ]  # fmt: skip
     for low, high in LENGTHS:
         own = [_hit(row, "head") for row in rows if low <= row["words"] <= high]
@@ -236,12 +227,14 @@ def _more_of_the_head(rows: Sequence[Row]) -> list[Figure]:
     starred = [row for row in rows if "stars" in row]
     if starred:
         stars = [float(row["stars"]) for row in starred]
-        figures.append(rank_correlation("Spearman with stars, trained head", [row["head"] for row in starred], stars))
+        figures.append(
+            statistics.rank_correlation("Spearman with stars, trained head", [row["head"] for row in starred], stars)
+        )
     seconds = [row["timing"]["head_s"] for row in rows]
     return [
         *figures,
         share("texts shortened for the head", [bool(row["head_shortened"]) for row in rows]),
-        ratio("reviews/s, trained head", [1.0] * len(rows), seconds, note="one at a time"),
+        statistics.ratio("reviews/s, trained head", [1.0] * len(rows), seconds, note="one at a time"),
     ]
 
 

@@ -9,13 +9,15 @@ from pipelines.results import RunInfo
 
 
 class LabelScore(TypedDict):
+    """A label and how well it fits, 0 to 1."""
+
     label: str
     score: float
 
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """The labels of a text.
+    """The labels of a text. `to_dict()` has the best one at its top, and all of them in `scores`.
 
     Attributes
     ----------

@@ -79,6 +79,18 @@ def split_labels(labels: object) -> list[str]:
 def start(
     pipeline: ClassificationPipeline, text: str, labels: str, multi_label: bool, calibrate: bool, head: str
 ) -> Iterable[ClassificationResult]:
+    """Runs the pipeline.
+
+    Parameters
+    ----------
+    pipeline : the task's.
+    text, labels, multi_label, calibrate : as for `classify`.
+    head : a trained head by name, "" or `NO_HEAD` for none.
+
+    Raises
+    ------
+    BadRequest : there is no such head, or as for the pipeline.
+    """
     chosen = None if head in ("", NO_HEAD) else head
     if chosen is not None and chosen not in head_names():  # no path: a visitor may not name files of the server
         raise BadRequest(f"There is no trained head '{chosen}' here: choose among {', '.join(head_names()) or 'none'}.")
@@ -92,10 +104,7 @@ def show(result: ClassificationResult, *values: Any) -> tuple[list[Any], str]:
 
 
 def inputs() -> list[Component]:
-    text = gr.Textbox(
-        label="Text", lines=8, max_lines=16, placeholder="Paste a review, a message, an article",
-        elem_id=f"{TASK.name}-text",
-    )  # fmt: skip
+    text = screen.text_input(TASK, "Text", "Paste a review, a message, an article", 8, 16)
     labels = gr.Textbox(
         DEFAULT_LABELS, label="Labels, with commas between them", max_lines=2, elem_id=f"{TASK.name}-labels"
     )
@@ -119,12 +128,13 @@ def classify(
 ) -> Callable[[Any], Iterable[dict[str, Any]]]:
     """Score labels for a text: {label, score} of the best, scores: [{label, score}, ...] of all, timing.
 
-    Args:
-        text: the text to judge.
-        labels: words or phrases with commas between them.
-        multi_label: judge each label on its own; the scores then do not sum to 1.
-        calibrate: correct for what the model prefers before it reads the text.
-        head: a trained head by name; it has labels of its own, and the three before do not matter.
+    Parameters
+    ----------
+    text : the text to judge.
+    labels : words or phrases with commas between them.
+    multi_label : judge each label on its own; the scores then do not sum to 1.
+    calibrate : correct for what the model prefers before it reads the text.
+    head : a trained head by name; it has labels of its own, and the three before do not matter.
     """
     return lambda pipeline: [result.to_dict() for result in start(pipeline, text, labels, multi_label, calibrate, head)]
 

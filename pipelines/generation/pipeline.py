@@ -41,14 +41,9 @@ class GenerationPipeline:
         self.engine = engine
 
     def __call__(
-        self,
-        prompt: str,
-        *,
-        mode: Mode = "chat",
-        params: SamplingParams = PRESETS[DEFAULT_PRESET],
-        system: str = "",
+        self, prompt: str, *, mode: Mode = "chat", params: SamplingParams = PRESETS[DEFAULT_PRESET], system: str = "",
         reply: str = "",
-    ) -> GenerationResult:
+    ) -> GenerationResult:  # fmt: skip
         """The whole text at once.
 
         Parameters
@@ -73,14 +68,9 @@ class GenerationPipeline:
         )
 
     def stream(
-        self,
-        prompt: str,
-        *,
-        mode: Mode = "chat",
-        params: SamplingParams = PRESETS[DEFAULT_PRESET],
-        system: str = "",
+        self, prompt: str, *, mode: Mode = "chat", params: SamplingParams = PRESETS[DEFAULT_PRESET], system: str = "",
         reply: str = "",
-    ) -> Iterator[GenerationUpdate]:
+    ) -> Iterator[GenerationUpdate]:  # fmt: skip
         """The text so far after every token that made some of it readable.
 
         Parameters

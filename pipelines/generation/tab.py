@@ -55,7 +55,18 @@ EXAMPLES = (
 def sampling(
     temperature: Any, top_k: Any, top_p: Any, min_p: Any, repetition_penalty: Any, max_tokens: Any, seed: Any, stop: Any
 ) -> SamplingParams:
-    """Checked parameters; a seed of -1 draws one, `stop` holds one string a line ("\\n" written so is a line end)."""
+    """Sampling parameters from what inputs or HTTP gave, which may be anything.
+
+    Parameters
+    ----------
+    temperature, top_k, top_p, min_p, repetition_penalty, max_tokens : as in `engine.config.SamplingParams`.
+    seed : a whole number; `RANDOM_SEED` draws one.
+    stop : stop strings, one a line ("\\n" written so is a line end), or a list of them.
+
+    Raises
+    ------
+    BadRequest : a value is no number, or out of range.
+    """
     lines = stop if isinstance(stop, list) else str(stop or "").splitlines()
     drawn = screen.number(seed, "seed", int)
     return SamplingParams(
@@ -73,6 +84,15 @@ def sampling(
 def start(
     pipeline: GenerationPipeline, prompt: str, mode: str, system: str, preset: str, *values: Any
 ) -> Iterator[GenerationUpdate]:
+    """Runs the pipeline.
+
+    Parameters
+    ----------
+    pipeline : the task's.
+    prompt, mode, system : as for `generate`.
+    preset : a name in `PRESETS`, whose values the inputs have taken over already.
+    values : the sampling inputs, in the order of `sampling`.
+    """
     return pipeline.stream(prompt, mode=mode, params=sampling(*values), system=system or "")  # type: ignore[arg-type]
 
 
@@ -82,11 +102,17 @@ def show(update: GenerationUpdate, *values: Any) -> tuple[list[Any], str]:
     return [update.generated_text], screen.status_line("Writing", update.info.line(), kind="busy")
 
 
-def inputs() -> list[Component]:
-    prompt = gr.Textbox(
-        label="Prompt", lines=6, max_lines=14, placeholder="Ask something, or begin a text",
-        elem_id=f"{TASK.name}-text",
+def _slider(field: str, low: float, high: float, step: float, label: str) -> gr.Slider:
+    """A slider for a field of SamplingParams, at the value of the default preset."""
+    value = getattr(PRESETS[DEFAULT_PRESET], field)
+    return gr.Slider(
+        low, high, value=value, step=step, label=label, min_width=130,
+        elem_id=f"{TASK.name}-{field.replace('_', '-')}",
     )  # fmt: skip
+
+
+def inputs() -> list[Component]:
+    prompt = screen.text_input(TASK, "Prompt", "Ask something, or begin a text", 6, 14)
     with gr.Row():
         mode = gr.Radio(MODES, value="chat", label="Mode", min_width=190)
         preset = gr.Dropdown(
@@ -101,22 +127,15 @@ def inputs() -> list[Component]:
             '<p class="brisk-intro">Temperature 0 is greedy; top-k 0, top-p 1 and min-p 0 are off; seed -1 '
             "draws one.</p>"
         )
-        first = PRESETS[DEFAULT_PRESET]
         with gr.Row():
-            temperature = gr.Slider(0, 2, value=first.temperature, step=0.05, label="Temperature", min_width=130)
-            max_tokens = gr.Slider(
-                1, 2048, value=first.max_tokens, step=1, label="Max tokens", min_width=130,
-                elem_id=f"{TASK.name}-max-tokens",
-            )  # fmt: skip
+            temperature = _slider("temperature", 0, 2, 0.05, "Temperature")
+            max_tokens = _slider("max_tokens", 1, 2048, 1, "Max tokens")
         with gr.Row():
-            top_p = gr.Slider(0.05, 1, value=first.top_p, step=0.05, label="Top-p", min_width=130)
-            min_p = gr.Slider(0, 1, value=first.min_p, step=0.01, label="Min-p", min_width=130)
+            top_p = _slider("top_p", 0.05, 1, 0.05, "Top-p")
+            min_p = _slider("min_p", 0, 1, 0.01, "Min-p")
         with gr.Row():
-            top_k = gr.Slider(0, 200, value=first.top_k, step=1, label="Top-k", min_width=130)
-            penalty = gr.Slider(
-                1, 2, value=first.repetition_penalty, step=0.05, label="Repetition penalty", min_width=130,
-                elem_id=f"{TASK.name}-penalty",
-            )  # fmt: skip
+            top_k = _slider("top_k", 0, 200, 1, "Top-k")
+            penalty = _slider("repetition_penalty", 1, 2, 0.05, "Repetition penalty")
         with gr.Row():
             seed = gr.Number(RANDOM_SEED, precision=0, label="Seed", min_width=130)
             stop_strings = gr.Textbox(label="Stop strings, one a line", lines=1, max_lines=4, min_width=130)
@@ -130,11 +149,7 @@ def inputs() -> list[Component]:
 
 
 def outputs() -> list[Component]:
-    written = gr.Textbox(
-        label="Text", lines=12, max_lines=20, interactive=False, elem_id=f"{TASK.name}-result",
-        elem_classes=["brisk-output"],
-    )  # fmt: skip
-    return [written]
+    return [screen.text_output(TASK, "Text", 12, 20)]
 
 
 _DEFAULT = PRESETS[DEFAULT_PRESET]
@@ -156,18 +171,19 @@ def generate(
     """Answer a prompt or continue it: {generated_text, details: {finish_reason, generated_tokens, prompt_tokens, seed},
     timing}. While it runs, {generated_text} is the text so far.
 
-    Args:
-        prompt: what to answer or to continue.
-        mode: chat or continue.
-        system: instruction before the chat; empty keeps the model's own.
-        max_tokens: most tokens to write.
-        temperature: 0 is greedy.
-        top_k: keep the k most likely tokens; 0 keeps all.
-        top_p: keep the most likely tokens with this much probability together.
-        min_p: drop tokens less likely than this share of the most likely one.
-        repetition_penalty: above 1 makes repetition less likely.
-        seed: repeats a draw; -1 draws a new one.
-        stop: strings that end the text, one a line.
+    Parameters
+    ----------
+    prompt : what to answer or to continue.
+    mode : chat or continue.
+    system : instruction before the chat; empty keeps the model's own.
+    max_tokens : most tokens to write.
+    temperature : 0 is greedy.
+    top_k : keep the k most likely tokens; 0 keeps all.
+    top_p : keep the most likely tokens with this much probability together.
+    min_p : drop tokens less likely than this share of the most likely one.
+    repetition_penalty : above 1 makes repetition less likely.
+    seed : repeats a draw; -1 draws a new one.
+    stop : strings that end the text, one a line.
     """
     params = sampling(temperature, top_k, top_p, min_p, repetition_penalty, max_tokens, seed, stop)
 

@@ -47,8 +47,8 @@ class QuestionAnsweringPipeline:
     """
 
     def __init__(self, engine: Engine) -> None:
-        require_kind(engine, "question answering", "causal", "question-answering")
         self.engine = engine
+        require_kind(engine, "question answering", "causal", "question-answering")
 
     def __call__(
         self, question: str, context: str, *, top_k: int = 1, no_answer_threshold: float = prompts.DEFAULT_THRESHOLD

@@ -8,21 +8,13 @@ from typing import Any, TypedDict
 from pipelines.results import RunInfo
 
 
-class Answer(TypedDict):
-    answer: str
-    score: float
-    start: int
-    end: int
-
-
 @dataclass(frozen=True)
 class AnswerResult:
-    """The answers to a question.
+    """The answers to a question. `to_dict()` has the best one at its top, and all of them in `answers`.
 
     Attributes
     ----------
-    answers : one `{"answer", "score", "start", "end"}` each, best first, with `answer == context[start:end]`. An empty
-        answer (start = end = 0) means: not in the text.
+    answers : best first. An empty one (start = end = 0) means: not in the text.
     no_answer : probability that the context holds no answer, 0 to 1.
     info : how the request went.
     """
@@ -39,3 +31,12 @@ class AnswerResult:
             "no_answer": self.no_answer,
             **self.info.to_dict(),
         }
+
+
+class Answer(TypedDict):
+    """`answer == context[start:end]`, and its probability `score`, 0 to 1."""
+
+    answer: str
+    score: float
+    start: int
+    end: int

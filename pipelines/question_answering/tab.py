@@ -36,6 +36,17 @@ EXAMPLES = (
 def start(
     pipeline: QuestionAnsweringPipeline, context: str, question: str, top_k: float, threshold: float
 ) -> Iterable[AnswerResult]:
+    """Runs the pipeline.
+
+    Parameters
+    ----------
+    pipeline : the task's.
+    context, question, top_k, threshold : as for `answer`; numbers may come as anything.
+
+    Raises
+    ------
+    BadRequest : a number is none, or as for the pipeline.
+    """
     count = screen.number(top_k, "top_k", int)
     return [
         pipeline(question, context, top_k=count, no_answer_threshold=screen.number(threshold, "The threshold", float))
@@ -66,10 +77,7 @@ def show(result: AnswerResult, context: str, *values: Any) -> tuple[list[Any], s
 
 
 def inputs() -> list[Component]:
-    context = gr.Textbox(
-        label="Context", lines=8, max_lines=11, placeholder="Paste the text that holds the answer",
-        elem_id=f"{TASK.name}-text",
-    )  # fmt: skip
+    context = screen.text_input(TASK, "Context", "Paste the text that holds the answer", 8, 11)
     question = gr.Textbox(
         label="Question", max_lines=2, placeholder="Who, when, where, what?", elem_id=f"{TASK.name}-question"
     )
@@ -102,11 +110,12 @@ def answer(
 
     The answer is context[start:end]; it is empty when no_answer is above the threshold.
 
-    Args:
-        question: the question.
-        context: the text that holds the answer.
-        top_k: how many answers, 1 to 20.
-        no_answer_threshold: 0 to 1; 1 always answers.
+    Parameters
+    ----------
+    question : the question.
+    context : the text that holds the answer.
+    top_k : how many answers, 1 to 20.
+    no_answer_threshold : 0 to 1; 1 always answers.
     """
     return lambda pipeline: [
         result.to_dict() for result in start(pipeline, context, question, top_k, no_answer_threshold)

@@ -14,9 +14,9 @@ from pipelines import cli
 def summarize(
     config: EngineConfig,
     text: cli.Text = None,
-    file: cli.File = None,
     length: Annotated[str, typer.Option(help="short, medium, long.")] = "medium",
     style: Annotated[str, typer.Option(help="prose, bullets.")] = "prose",
+    file: cli.File = None,
     as_json: cli.Json = False,
 ) -> None:
     """Summarize a text of any length."""

@@ -31,6 +31,13 @@ EXAMPLES = (
 
 
 def start(pipeline: SummarizationPipeline, text: str, length: str, style: str) -> Iterator[SummaryUpdate]:
+    """Runs the pipeline.
+
+    Parameters
+    ----------
+    pipeline : the task's.
+    text, length, style : as for `summarize`.
+    """
     return pipeline.stream(text, length=length, style=style)  # type: ignore[arg-type]  # checked there
 
 
@@ -44,10 +51,7 @@ def show(update: SummaryUpdate, *values: Any) -> tuple[list[Any], str]:
 
 
 def inputs() -> list[Component]:
-    text = gr.Textbox(
-        label="Text", lines=11, max_lines=11, placeholder="Paste an article, a review, a report",
-        elem_id=f"{TASK.name}-text",
-    )  # fmt: skip
+    text = screen.text_input(TASK, "Text", "Paste an article, a review, a report", 11, 11)
     with gr.Row():
         length = gr.Radio(LENGTHS, value="medium", label="Length", scale=3, min_width=236)
         style = gr.Radio(STYLES, value="prose", label="Style", scale=2, min_width=156)
@@ -55,11 +59,7 @@ def inputs() -> list[Component]:
 
 
 def outputs() -> list[Component]:
-    summary = gr.Textbox(
-        label="Summary", lines=11, max_lines=18, interactive=False, elem_id=f"{TASK.name}-result",
-        elem_classes=["brisk-output"],
-    )  # fmt: skip
-    return [summary]
+    return [screen.text_output(TASK, "Summary", 11, 18)]
 
 
 def summarize(text: str, length: str = "medium", style: str = "prose") -> Callable[[Any], Iterable[dict[str, Any]]]:
@@ -67,10 +67,11 @@ def summarize(text: str, length: str = "medium", style: str = "prose") -> Callab
 
     While it runs, {summary_text, stage, fraction} say how far it is.
 
-    Args:
-        text: the text to summarize.
-        length: short, medium or long.
-        style: prose or bullets.
+    Parameters
+    ----------
+    text : the text to summarize.
+    length : short, medium or long.
+    style : prose or bullets.
     """
 
     def run(pipeline: SummarizationPipeline) -> Iterator[dict[str, Any]]:

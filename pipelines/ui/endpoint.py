@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[An
     holder : where the pipeline comes from.
     task : its command names the endpoint.
     answer : `answer(*arguments)` checks the arguments and gives a function of the pipeline, whose results are sent. The
-        endpoint has its parameter names, defaults and docstring.
+        endpoint has its parameter names, defaults and docstring, in which a parameter is one line.
     """
 
     def handler(*values: Any) -> Iterator[dict[str, Any]]:
@@ -52,7 +53,7 @@ def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[An
     signature = inspect.signature(answer, eval_str=True)
     handler.__signature__ = signature.replace(return_annotation=dict)  # type: ignore[attr-defined]
     handler.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()} | {"return": dict}
-    handler.__name__, handler.__doc__ = task.command, answer.__doc__
+    handler.__name__, handler.__doc__ = task.command, _as_gradio_reads(inspect.getdoc(answer) or "")
     published = gr.api(
         handler,
         api_name=task.command,
@@ -66,3 +67,9 @@ def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[An
     for block, label in zip([*event.inputs, *event.outputs], [*signature.parameters, "result"], strict=True):
         if isinstance(block, gr.components.Component):
             block.label = label.replace("_", " ")
+
+
+def _as_gradio_reads(docstring: str) -> str:
+    """A docstring with a numpydoc section Parameters in the form that Gradio takes descriptions from."""
+    about, _, rows = docstring.partition("Parameters\n----------\n")
+    return f"{about}Args:\n" + re.sub(r"^(\w+) : ", r"    \1: ", rows, flags=re.MULTILINE)

@@ -105,6 +105,31 @@ def toast(error: UserError) -> gr.Error:
 # ---- a tab
 
 
+def text_input(task: Task, label: str, placeholder: str, lines: int, most: int) -> gr.Textbox:
+    """The box of a task's text.
+
+    Parameters
+    ----------
+    task : its name makes the id.
+    label, placeholder : what stands above it, and in it while it is empty.
+    lines, most : its height in lines, empty and full.
+    """
+    return gr.Textbox(label=label, placeholder=placeholder, lines=lines, max_lines=most, elem_id=f"{task.name}-text")
+
+
+def text_output(task: Task, label: str, lines: int, most: int) -> gr.Textbox:
+    """The box of a text that a task writes.
+
+    Parameters
+    ----------
+    task, label, lines, most : as for `text_input`.
+    """
+    return gr.Textbox(
+        label=label, lines=lines, max_lines=most, interactive=False, elem_id=f"{task.name}-result",
+        elem_classes=["brisk-output"],
+    )  # fmt: skip
+
+
 def build(holder: EngineHolder, screen: Screen[Any]) -> None:
     """A task's tab, in the blocks that are open, and its endpoint."""
     name = screen.task.name

@@ -8,6 +8,29 @@ SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "He
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 ACCENT, ACCENT_ON_DARK = "#0f5c4d", "#2bb697"  # both over 4.5:1 on their grounds
 
+# What looks alike in light and dark.
+_SETTINGS = {
+    "block_title_text_weight": "600", "block_title_text_size": "*text_sm",
+    "block_label_text_weight": "600", "block_label_text_size": "*text_sm",
+    "button_large_padding": "8px 16px", "button_large_text_size": "*text_md",
+    "checkbox_label_border_width": "1px", "checkbox_label_padding": "5px 7px", "checkbox_label_text_size": "*text_sm",
+}  # fmt: skip
+# What differs, or must be said for both: in light, in dark.
+_GROUNDS = {
+    "body_background_fill": ("*neutral_50", "*neutral_950"),
+    "button_border_width": ("1px", "1px"),
+    "button_primary_background_fill": (ACCENT, "#12705e"),
+    "button_primary_background_fill_hover": ("#0b4a3e", ACCENT),
+    "button_primary_border_color": ("transparent", "transparent"),
+    "button_primary_text_color": ("white", "white"),
+    "button_secondary_border_color": ("*neutral_300", "*neutral_600"),
+    "button_cancel_border_color": ("*neutral_300", "*neutral_600"),
+    "checkbox_background_color_selected": (ACCENT, "#12705e"),
+    "checkbox_border_color_selected": (ACCENT, "#12705e"),
+    "slider_color": (ACCENT, ACCENT_ON_DARK),
+    "stat_background_fill": (ACCENT, ACCENT_ON_DARK),
+}
+
 
 def theme() -> gr.themes.Base:
     """Monochrome, whose contrast passes AA in light and dark, with rounder corners and the reader's own fonts."""
@@ -19,39 +42,12 @@ def theme() -> gr.themes.Base:
         font=list(SANS),
         font_mono=list(MONO),
     ).set(
-        body_background_fill="*neutral_50",
-        body_background_fill_dark="*neutral_950",
-        block_title_text_weight="600",
-        block_title_text_size="*text_sm",
-        block_label_text_weight="600",
-        block_label_text_size="*text_sm",
-        button_border_width="1px",
-        button_border_width_dark="1px",
-        button_large_padding="8px 16px",
-        button_large_text_size="*text_md",
-        button_primary_background_fill=ACCENT,
-        button_primary_background_fill_hover="#0b4a3e",
-        button_primary_background_fill_dark="#12705e",
-        button_primary_background_fill_hover_dark=ACCENT,
-        button_primary_border_color="transparent",
-        button_primary_border_color_dark="transparent",
-        button_primary_text_color="white",
-        button_primary_text_color_dark="white",
-        button_secondary_border_color="*neutral_300",
-        button_secondary_border_color_dark="*neutral_600",
-        button_cancel_border_color="*neutral_300",
-        button_cancel_border_color_dark="*neutral_600",
-        checkbox_background_color_selected=ACCENT,
-        checkbox_background_color_selected_dark="#12705e",
-        checkbox_border_color_selected=ACCENT,
-        checkbox_border_color_selected_dark="#12705e",
-        checkbox_label_border_width="1px",
-        checkbox_label_padding="5px 7px",
-        checkbox_label_text_size="*text_sm",
-        slider_color=ACCENT,
-        slider_color_dark=ACCENT_ON_DARK,
-        stat_background_fill=ACCENT,
-        stat_background_fill_dark=ACCENT_ON_DARK,
+        **_SETTINGS,
+        **{
+            f"{name}{end}": value
+            for name, both in _GROUNDS.items()
+            for end, value in zip(("", "_dark"), both, strict=True)
+        },
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.served import Served, open_tab, ready
+from tests.pipelines.paced_engine import at_rest
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -20,7 +19,7 @@ def begin_long(page: Page, app: Served) -> int:
     open_tab(page, "Generate")
     page.get_by_role("button", name="Sampling and system prompt").click()
     page.locator("#generation-max-tokens input[type=number]").fill("2048")
-    page.locator("#generation-penalty input[type=number]").fill("2")
+    page.locator("#generation-repetition-penalty input[type=number]").fill("2")
     prompt = page.locator("#generation-text textarea")
     prompt.fill("Count from one to one thousand, in words, and explain every number.")
     before = app.steps
@@ -30,21 +29,11 @@ def begin_long(page: Page, app: Served) -> int:
     return before
 
 
-def at_rest(app: Served) -> bool:
-    """Whether the engine makes no step for a second, soon."""
-    for _ in range(8):
-        before = app.steps
-        time.sleep(REST_S)
-        if app.steps == before:
-            return True
-    return False
-
-
 def test_stop_frees_the_engine_and_keeps_the_text(page: Page, app: Served) -> None:
     before = begin_long(page, app)
     page.locator("#generation-stop").click()
     expect(page.locator("#generation-line .stopped")).to_contain_text("tokens", timeout=ANSWER_MS)
-    assert at_rest(app) and app.steps - before < 1500
+    assert at_rest(app, REST_S) and app.steps - before < 1500
     assert page.locator("#generation-result textarea").input_value()
     expect(page.locator("#generation-stop")).to_be_disabled()
 
@@ -53,13 +42,13 @@ def test_esc_stops(page: Page, app: Served) -> None:
     begin_long(page, app)
     page.keyboard.press("Escape")
     expect(page.locator("#generation-line .stopped")).to_be_visible(timeout=ANSWER_MS)
-    assert at_rest(app)
+    assert at_rest(app, REST_S)
 
 
 def test_closing_the_tab_frees_the_engine(page: Page, app: Served) -> None:
     before = begin_long(page, app)
     page.close()
-    assert at_rest(app) and app.steps - before < 1500
+    assert at_rest(app, REST_S) and app.steps - before < 1500
 
 
 def test_another_example_takes_the_place_of_the_running_one(page: Page, app: Served) -> None:
@@ -67,7 +56,7 @@ def test_another_example_takes_the_place_of_the_running_one(page: Page, app: Ser
     page.locator("#generation-examples").get_by_text("A list, always the same").click()
     expect(page.locator("#generation-line .done")).to_be_visible(timeout=ANSWER_MS)
     assert "mountain" in page.locator("#generation-text textarea").input_value()
-    assert at_rest(app)
+    assert at_rest(app, REST_S)
 
 
 def test_the_panel_exchanges_the_engine_and_keeps_it_when_it_cannot(page: Page, app: Served) -> None:

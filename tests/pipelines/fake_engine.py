@@ -6,14 +6,14 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Completion, FinishReason, Scores, Span, SpanSearch, Timing, Token, TokenLogprobs
+from engine.results import Completion, EngineInfo, FinishReason, Scores, Span, SpanSearch, Timing, Token, TokenLogprobs
 from engine.serving.cancellation import current
 
 _PIECE = re.compile(r" ?[^\W\d_]+|\d| ?[^\w\s]|\s|_")
@@ -66,25 +66,11 @@ class FakeTokenizer:
         return [*opening, 0, *self.encode(f"{last['role']}\n")], [1, 0, *self.encode("assistant\n")]
 
 
-@dataclass(frozen=True)
-class FakeInfo:
-    model: str = "fake"
-    source: str = "a test"
-    family: str = "llama"
-    backend: str = "native"
-    kind: str = "causal"
-    precision: str = "fp32"
-    device: str = "cpu"
-    threads: int = 1
-    max_context: int = 512
-    parameters: int = 0
-    weight_bytes: int = 0
-    load_s: float = 0.0
-    layers: int = 4
-    hidden: int = 8
-    kv_precision: str = "fp32"
-    prefill: str = "fp32"
-    notes: tuple[str, ...] = ()
+INFO = EngineInfo(
+    model="fake", source="a test", family="llama", backend="native", kind="causal", precision="fp32", device="cpu",
+    threads=1, max_context=512, layers=4, hidden=8, parameters=0, weight_bytes=0, load_s=0.0, kv_precision="fp32",
+    prefill="fp32",
+)  # fmt: skip
 
 
 def alike(first: Sequence[int], second: Sequence[int]) -> int:
@@ -108,7 +94,7 @@ class FakeEngine:
         **info: object,
     ) -> None:
         self.reply, self.fit, self.find = reply, fit, find
-        self.info = replace(FakeInfo(), **info)  # type: ignore[arg-type]
+        self.info = replace(INFO, **info)  # type: ignore[arg-type]
         self.tokenizer = FakeTokenizer()
         self.prompts: list[str] = []
         self.read: list[list[int]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
@@ -54,7 +54,14 @@ def holding(engine: Any) -> EngineHolder:
     return holder
 
 
-def at_rest(engine: FakeEngine, seconds: float = 0.5) -> bool:
+class Stepping(Protocol):
+    """What counts the steps of an engine."""
+
+    @property
+    def steps(self) -> int: ...
+
+
+def at_rest(engine: Stepping, seconds: float = 0.5) -> bool:
     """Whether no step is made for `seconds`, within a few tries."""
     for _ in range(10):
         before = engine.steps

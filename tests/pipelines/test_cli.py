@@ -1,5 +1,6 @@
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -100,25 +101,25 @@ def test_text_comes_from_a_file_or_a_pipe(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["classify", ""], "empty"),
-        (["classify", "x", "-l", "a", "-l", "a"], "more than once"),
-        (["summarize", "x", "--length", "huge"], "short, medium, long"),
-        (["answer", "", "context"], "question is empty"),
-        (["generate", "x", "--preset", "Wild"], "Deterministic, Balanced, Creative"),
-        (["generate", "x", "--temperature", "-1"], "temperature"),
-        (["generate", "x", "--max-tokens", "0"], "max_tokens"),
-        (["generate", "x", "--max-tokens", "99999"], "window"),
-        (["classify", "x", "--precision", "int3"], "int3"),
-        (["classify", "x", "--kv-precision", "int4"], "auto, fp32, half, int8"),
-        (["classify", "x", "--prefill", "half"], "auto, fp32, int16, int8"),
-        (["classify", "x", "--prefix-cache-mb", "-1"], "prefix_cache_mb"),
-        (["classify", "x", "--file", "y"], "twice"),
-        (["classify", "--file", "/no/such/file"], "No such file"),
-        (["classify", "--file", "/"], "directory"),
+        ("classify ''", "empty"),
+        ("classify x -l a -l a", "more than once"),
+        ("summarize x --length huge", "short, medium, long"),
+        ("answer '' context", "question is empty"),
+        ("generate x --preset Wild", "Deterministic, Balanced, Creative"),
+        ("generate x --temperature -1", "temperature"),
+        ("generate x --max-tokens 0", "max_tokens"),
+        ("generate x --max-tokens 99999", "window"),
+        ("classify x --precision int3", "int3"),
+        ("classify x --kv-precision int4", "auto, fp32, half, int8"),
+        ("classify x --prefill half", "auto, fp32, int16, int8"),
+        ("classify x --prefix-cache-mb -1", "prefix_cache_mb"),
+        ("classify x --file y", "twice"),
+        ("classify --file /no/such/file", "No such file"),
+        ("classify --file /", "directory"),
     ],
 )
-def test_bad_requests_are_one_sentence_and_exit_code_2(arguments: list[str], word: str, capsys: Out) -> None:
-    assert run_app(command.app, arguments) == 2
+def test_bad_requests_are_one_sentence_and_exit_code_2(arguments: str, word: str, capsys: Out) -> None:
+    assert run_app(command.app, shlex.split(arguments)) == 2
     out, err = capsys.readouterr()
     last = err.strip().splitlines()[-1]
     assert out == "" and last.startswith("Error: ") and word in last and "Traceback" not in err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -113,18 +112,18 @@ def test_files_that_cannot_be_learnt_from(tmp_path: Path, name: str, text: str, 
 
 
 @pytest.mark.parametrize(
-    ("more", "word"),
+    ("option", "word"),
     [
-        (("--reading", "max"), "reading 'max' is unknown"),
-        (("--layers", "one"), "--layers is 'one'"),
-        (("--tokens", "3"), "--tokens is 3"),
-        (("--turned", "a"), "--turned is 'a'"),
-        (("--turned", "0,2"), "give weights from 0 to 1"),
-        (("--choose-on", "3"), "--choose-on is 3"),
-        (("--rows", "0"), "1 or more"),
-        (("--leave-out", "nowhere.parquet"), "no file nowhere.parquet"),
+        ("--reading max", "reading 'max' is unknown"),
+        ("--layers one", "--layers is 'one'"),
+        ("--tokens 3", "--tokens is 3"),
+        ("--turned a", "--turned is 'a'"),
+        ("--turned 0,2", "give weights from 0 to 1"),
+        ("--choose-on 3", "--choose-on is 3"),
+        ("--rows 0", "1 or more"),
+        ("--leave-out nowhere.parquet", "no file nowhere.parquet"),
     ],
 )
-def test_requests_that_cannot_be_run(tmp_path: Path, more: Any, word: str, capsys: Out) -> None:
-    assert run(tmp_path, *more) == 2
+def test_requests_that_cannot_be_run(tmp_path: Path, option: str, word: str, capsys: Out) -> None:
+    assert run(tmp_path, *option.split()) == 2
     assert word in capsys.readouterr().err

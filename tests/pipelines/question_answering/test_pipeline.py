@@ -75,20 +75,21 @@ def test_an_extractive_model_points_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "word"),
+    ("argument", "value", "word"),
     [
-        ({"question": ""}, "question is empty"),
-        ({"context": " "}, "context is empty"),
-        ({"context": "a\0"}, "NUL"),
-        ({"question": "w" * 3_000}, "2,000"),
-        ({"top_k": 0}, "top_k"),
-        ({"no_answer_threshold": 2.0}, "threshold"),
-        ({"no_answer_threshold": float("nan")}, "threshold"),
+        ("question", "", "question is empty"),
+        ("context", " ", "context is empty"),
+        ("context", "a\0", "NUL"),
+        ("question", "w" * 3_000, "2,000"),
+        ("top_k", 0, "top_k"),
+        ("no_answer_threshold", 2.0, "threshold"),
+        ("no_answer_threshold", float("nan"), "threshold"),
     ],
 )
-def test_bad_requests_get_one_sentence(options: dict[str, Any], word: str) -> None:
+def test_bad_requests_get_one_sentence(argument: str, value: Any, word: str) -> None:
+    asked: dict[str, Any] = {"question": "Where?", "context": CONTEXT, argument: value}
     with pytest.raises(BadRequest, match=word):
-        pipeline(FakeEngine())(**{"question": "Where?", "context": CONTEXT, **options})
+        pipeline(FakeEngine())(**asked)
 
 
 def test_a_question_that_fills_the_window_is_refused() -> None:

@@ -117,7 +117,7 @@ def test_texts_on_the_line_are_never_html() -> None:
 
 
 def test_the_panel_never_shows_html() -> None:
-    status = Status("ready", "Ready", error=NASTY, info=PacedEngine(model=NASTY, source=NASTY, notes=(NASTY,)).info)  # type: ignore[arg-type]
+    status = Status("ready", "Ready", error=NASTY, info=PacedEngine(model=NASTY, source=NASTY, notes=(NASTY,)).info)
     shown = sidebar.status_html(status)
     assert "<img" not in shown and shown.count("&lt;img") == 4
 
