@@ -1,4 +1,4 @@
-"""Our own decoder behind the backend's face: prefill in torch, decode in the compiled step on a CPU."""
+"""Our own decoder as a backend: on a CPU by the compiled kernels, elsewhere and without them in torch."""
 
 from __future__ import annotations
 
@@ -192,7 +192,18 @@ class NativeBackend(Backend):
         self.cache.copy(source, target, tokens)
 
     def logits(self, slot: int, start: int, tokens: Sequence[int]) -> Iterator[np.ndarray]:
-        """Logits after every position of a text, in blocks f32 [R, V], each valid until the next."""
+        """Logits after every position of a text.
+
+        Parameters
+        ----------
+        slot : where the text's keys and values go.
+        start : position of the first token.
+        tokens : one or more ids.
+
+        Returns
+        -------
+        Blocks f32 [R, V] of up to MAX_ROWS positions, in order, each valid until the next.
+        """
         residual = self._run(slot, start, tokens, self.arch.layers, integer=self._integer_prefill)
         for block in residual.split(MAX_ROWS):
             yield self._logits(block)

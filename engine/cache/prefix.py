@@ -123,6 +123,7 @@ class PrefixTree:
             held.holders += 1
 
     def release(self, node: Node) -> None:
+        """Take one `hold` of a node back."""
         for held in _upwards(node):
             held.holders -= 1
 

@@ -71,7 +71,14 @@ class StaticCache:
         return {4: "fp32", 2: "half", 1: "int8"}[self.keys.itemsize]
 
     def store(self, layer: int, slot: int, start: int, k: Tensor, v: Tensor) -> None:
-        """Keep k, v [G, n, E] at positions start, start + 1, ... of a slot."""
+        """Keep keys and values of one layer.
+
+        Parameters
+        ----------
+        layer, slot : where they go.
+        start : position of the first; the others follow it.
+        k, v : [G, n, E].
+        """
         end = start + k.shape[1]
         for x, kept, scales in ((k, self.keys, self.key_scales), (v, self.values, self.value_scales)):
             if kept.dtype == torch.int8:
@@ -79,7 +86,17 @@ class StaticCache:
             kept[layer, slot, :, start:end] = x
 
     def load(self, layer: int, slot: int, end: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [G, end, E] of positions 0 to end - 1 in `dtype`: views where they are stored so."""
+        """Keys and values of one layer from the first position on.
+
+        Parameters
+        ----------
+        layer, slot : where they are.
+        end : the position after the last.
+
+        Returns
+        -------
+        keys, values : [G, end, E] in `dtype`: views where they are stored so.
+        """
         k, v = self.keys[layer, slot, :, :end].to(self.dtype), self.values[layer, slot, :, :end].to(self.dtype)
         if self.keys.dtype == torch.int8:
             k = k * self.key_scales[layer, slot, :, :end, None].to(self.dtype)
@@ -87,7 +104,13 @@ class StaticCache:
         return k, v
 
     def copy(self, source: int, target: int, tokens: int) -> None:
-        """Let `target` begin with the first `tokens` positions of `source`."""
+        """Let a slot begin as another does, in all layers.
+
+        Parameters
+        ----------
+        source, target : the slot that is copied from, and the one that is written.
+        tokens : positions that are copied, from 0 on.
+        """
         for part in self.parts:
             part[:, target, :, :tokens] = part[:, source, :, :tokens]
 

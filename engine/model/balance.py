@@ -27,8 +27,8 @@ from engine.model.matrix import Matrix
 # 0.0041 nats, where unbalanced weights lose 0.0055; reviews for training), and need neither a text nor a language.
 SEQUENCES, LENGTH, SEED = 8, 64, 0
 
-# Of the input's size over the weights': 1/2, which would make both alike, loses 0.0057 nats, 1/4 the least. Rounded to
-# powers of two it loses 0.0040.
+# The power that the input's size over the weights' is taken to. 1/2, which would make both alike, loses 0.0057 nats;
+# 1/4 loses the least, and rounded to powers of two 0.0040.
 EXPONENT = 0.25
 LEAST = 1e-3  # of the mean: a column of zeros is still a column
 
@@ -109,7 +109,7 @@ def factors_of(squares: Tensor, weights: list[Tensor]) -> Tensor:
 
 @torch.inference_mode()
 def inputs(arch: Architecture, state: State) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Of each layer in fp32, the mean squares f32 [columns] of what its qkv, up and down matrices are multiplied with,
+    """For each layer in fp32, the mean squares f32 [columns] of what its qkv, up and down matrices are multiplied with,
     over random tokens. One layer is held at a time, as a model of its own whose embeddings are what comes in."""
     length = min(LENGTH, arch.context)
     tokens = torch.randint(arch.vocabulary, (SEQUENCES * length,), generator=torch.Generator().manual_seed(SEED))

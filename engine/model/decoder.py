@@ -55,9 +55,18 @@ class Decoder:
     def hidden(
         self, tokens: Tensor, segments: Sequence[Segment], layers: int | None = None, final: bool = True
     ) -> Tensor:
-        """Run packed tokens i64 [N] through the first `layers` layers; keys and values go to the cache.
+        """Run packed tokens through layers; their keys and values go to the cache.
 
-        Returns the residual stream [N, D], through the last norm where `final` (only sensible after all layers).
+        Parameters
+        ----------
+        tokens : ids i64 [N] of all segments, one after another.
+        segments : whose the tokens are; their lengths sum to N.
+        layers : how many of the first layers are run; None runs all.
+        final : whether the last norm follows, which is only sensible after all layers.
+
+        Returns
+        -------
+        The residual stream [N, D] in the cache's dtype.
         """
         p, arch = self.params, self.arch
         positions = torch.cat([torch.arange(s.start, s.start + s.tokens) for s in segments]).to(self.device)  # [N]

@@ -72,6 +72,8 @@ GPT2 = Names(
 
 @dataclass(frozen=True)
 class Family:
+    """What the models of one `model_type` have in common."""
+
     names: Names
     layer_norm: bool = False  # LayerNorm, else RMSNorm
     gated: bool = True  # silu(gate) * up, else an activation alone

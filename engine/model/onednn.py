@@ -19,10 +19,22 @@ LEAST_ROWS = 16  # fewer gain nothing
 
 log = logging.getLogger(__name__)
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""What multiplies x by a weight and adds a bias, as `F.linear` and `linear` do."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x [N, columns] times weight [rows, columns]^T plus bias [rows]: as `F.linear`, rounded in another order."""
+    """A linear layer: as `F.linear`, rounded in another order.
+
+    Parameters
+    ----------
+    x : [N, columns]; oneDNN serves f32 on the CPU from LEAST_ROWS rows on, torch the rest.
+    weight : [rows, columns].
+    bias : [rows], or None.
+
+    Returns
+    -------
+    [N, rows] in the dtype of x.
+    """
     if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[0] < LEAST_ROWS:
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -41,10 +41,17 @@ def in_panels(values: Tensor) -> Tensor:
 
 
 def quantize_rows(weight: Tensor, work: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """fp32 [rows, columns] to int8 with one f32 scale a row, symmetric: the row's largest magnitude becomes 127.
+    """A matrix as int8 with one scale a row, symmetric: the row's largest magnitude becomes 127.
 
-    `work` is a flat f32 buffer to compute in (a fresh one for every matrix costs more than the arithmetic). The values
-    come back in it, whole numbers -127 to 127 as f32.
+    Parameters
+    ----------
+    weight : f32 [rows, columns].
+    work : a flat f32 buffer to compute in (a fresh one for every matrix costs more than the arithmetic), or None.
+
+    Returns
+    -------
+    rounded : whole numbers -127 to 127 as f32 [rows, columns], in `work` where that is given.
+    scale : f32 [rows].
     """
     work = torch.empty(weight.numel()) if work is None else work[: weight.numel()]
     rounded = work.view(weight.shape)
@@ -73,7 +80,14 @@ def quantize_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def widen_groups(weight: Tensor, scale: Tensor, minimum: Tensor, into: Tensor) -> Tensor:
-    """The numbers that `quantize_groups` stored, written to `into` [rows, columns] of any float dtype."""
+    """The numbers that `quantize_groups` stored.
+
+    Parameters
+    ----------
+    weight : nibbles u8 [rows, columns / 2].
+    scale, minimum : of each group, f16 [rows, columns / 32].
+    into : [rows, columns] of any float dtype, which is written and returned.
+    """
     packed = weight.view(weight.shape[0], -1, GROUP // 2)  # [rows, columns / 32, 16]
     groups = into.view(*packed.shape[:2], GROUP)
     groups[..., : GROUP // 2] = packed & 15

@@ -24,7 +24,14 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 class ChatTemplate:
-    """Renders messages. `special` are the strings of the special tokens, `tokens` what templates call bos_token, ...
+    """Renders messages.
+
+    Parameters
+    ----------
+    source : the template.
+    special : the strings of all special tokens.
+    tokens : the strings of those that templates name: bos_token, eos_token, ...
+    name : of the model, for messages.
 
     Raises `BadModel` for a template that is over-long or does not parse.
     """

@@ -19,15 +19,26 @@ _CONTEXT = 4  # ids decoded again before a new one: decoders look at a neighbour
 
 
 class StreamDecoder(Protocol):
+    """Turns the ids of one text into what can be shown of it, id by id."""
+
     def feed(self, token: int) -> str:
         """The text that became readable with this id; "" inside a character or for a special token."""
+        ...
 
     def flush(self) -> str:
         """What is left at the end: U+FFFD where bytes never became a character."""
+        ...
 
 
 def make_stream(tokenizer: tokenizers.Tokenizer, hidden: Collection[int], byte_level: bool) -> StreamDecoder:
-    """A decoder of one text. `hidden` ids (special tokens) give no text; `byte_level` from `is_byte_level`."""
+    """A decoder of one text.
+
+    Parameters
+    ----------
+    tokenizer : what the ids are of.
+    hidden : ids that give no text: the special tokens.
+    byte_level : what `is_byte_level` says of the tokenizer.
+    """
     return ByteLevelStream(tokenizer.id_to_token, hidden) if byte_level else WindowStream(tokenizer, hidden)
 
 
@@ -36,7 +47,7 @@ def is_byte_level(tokenizer: tokenizers.Tokenizer) -> bool:
     return isinstance(tokenizer.decoder, tokenizers.decoders.ByteLevel)
 
 
-class ByteLevelStream:
+class ByteLevelStream(StreamDecoder):
     """For byte-level BPE (GPT-2, SmolLM2, Qwen, Llama 3): each token is bytes, decoded as they come.
 
     Python's "replace" and the tokenizers library both put one U+FFFD for each maximal invalid run (Unicode 15,
@@ -57,7 +68,7 @@ class ByteLevelStream:
         return self._utf8.decode(b"", final=True)
 
 
-class WindowStream:
+class WindowStream(StreamDecoder):
     """For any other decoder (SentencePiece, WordPiece): decodes a few ids again and shows what they add.
 
     The method of vLLM's and TGI's incremental detokenizers, with one difference: a run of byte tokens (<0xE2>...)

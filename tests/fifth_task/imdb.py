@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from engine.measure.statistics import Figure, mean
 from pipelines.evaluation.data import Review
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.runner import Options, Row, info_fields
-from pipelines.evaluation.statistics import Figure, mean
 from tests.fifth_task.pipeline import VowelPipeline
 
 

@@ -12,7 +12,7 @@ import pytest
 from engine.errors import BadModel
 from engine.text.tokenizer import Tokenizer
 from engine.weights import REGISTRY, load_state, resolve
-from engine.weights.registry import Row, Wheel
+from engine.weights.registry import KnownModel, Wheel
 from tests.engine.weights.fake_hub import COMMIT, REPO, fake_hub
 
 
@@ -91,7 +91,7 @@ def test_damage_in_the_hubs_cache_is_seen_at_load(hub: list[str]) -> None:
 
 def test_the_hub_comes_before_the_wheel(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = Wheel("nothing", "1", "nothing/x.gguf", "0" * 64, "0" * 64, "Nothing")
-    monkeypatch.setitem(REGISTRY, "tiny", Row("tiny", REPO, wheel))
+    monkeypatch.setitem(REGISTRY, "tiny", KnownModel("tiny", REPO, wheel))
     monkeypatch.setenv("BRISK_WHEEL", "/nowhere.whl")  # would fail if it were looked for
     files = resolve("tiny")
     assert files.name == "tiny" and "from the Hub" in files.source

@@ -17,7 +17,7 @@ from engine.text.tokenizer import Tokenizer
 from engine.weights import REGISTRY, load_config, load_state, resolve
 from engine.weights import wheel as wheels
 from engine.weights.files import sha256
-from engine.weights.registry import Row, Wheel
+from engine.weights.registry import KnownModel, Wheel
 from tests.engine.weights.gguf_maker import make_gguf
 
 
@@ -38,7 +38,7 @@ def packaged(own: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         archive.write(gguf, "tiny_model/tiny.gguf")
         archive.writestr("tiny_model/__init__.py", "raise SystemExit('code of the package ran')")
     known = Wheel("tiny-model", "1.0", "tiny_model/tiny.gguf", sha256(path), sha256(gguf), "Tiny")
-    monkeypatch.setitem(REGISTRY, "tiny", Row("tiny", "nobody/tiny", known))
+    monkeypatch.setitem(REGISTRY, "tiny", KnownModel("tiny", "nobody/tiny", known))
     return path
 
 

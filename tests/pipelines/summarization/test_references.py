@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from engine.measure.reviews import BadData
-from pipelines.evaluation.references import read_references, rouge
+from pipelines.summarization.references import read_references, rouge
 
 
 def test_documents_are_drawn_by_the_seed_with_their_summaries(tmp_path: Path) -> None:

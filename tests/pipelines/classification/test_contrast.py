@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from engine.measure.reviews import BadData
-from pipelines.evaluation.contrast import read_contrast
+from pipelines.classification.contrast import read_contrast
 from pipelines.evaluation.data import Review, without
 
 ROW = {

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from engine.measure.reviews import BadData
-from pipelines.evaluation import spans
+from pipelines.question_answering import spans
 
 
 @pytest.mark.parametrize(
