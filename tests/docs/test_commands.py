@@ -7,9 +7,11 @@ import importlib.util
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
+from engine.config import EngineConfig
 from pipelines import TASKS
 from tests.docs.documents import DOCUMENTS, OWN, ROOT, Call, blocks, calls, text_of
 
@@ -55,6 +57,18 @@ def test_every_option_shown_exists() -> None:
             assert option in help_of(call.name), f"{call.document}: {call.name} has no {option}"
             checked += 1
     assert checked >= 8
+
+
+@pytest.mark.parametrize("task", [task.command for task in TASKS.values()])
+def test_the_options_of_a_task_are_those_of_its_command(task: str) -> None:
+    usage = text_of(ROOT / "docs/usage.md")
+    [row] = re.findall(rf"^\| {task} \| (.*) \|$", usage, re.MULTILINE)
+    shared = {"--file", "--json", "--help", *(f"--{field.name.replace('_', '-')}" for field in fields(EngineConfig))}
+    named = set(re.findall(r"`(--[\w-]+)`", row))
+    offered = set(re.findall(r"(?<!\S)--[a-z][\w-]*", help_of(f"brisk {task}")))
+    assert named <= offered
+    own = {option for option in offered - shared if not option.startswith("--no-")}
+    assert own <= named | {option.replace("--no-", "--") for option in named}
 
 
 def test_every_other_program_is_known() -> None:
