@@ -30,8 +30,8 @@ PREFIX_WORDS = 24
 NEW_TOKENS = 64
 LEAST_WORDS = 16  # of a human continuation worth comparing with
 # How a review is asked for that goes on from the words to be continued, and what stands before these where a model has
-# no chat. Of seven ways tried on 96 train reviews (int8) this one moves the judge most: 43 points [30, 55] between
-# "positive" and "negative", the words for a model without chat 13 [0, 25].
+# no chat. They move the judge by 43 points [30, 55] and by 13 [0, 25] between "positive" and "negative" on 96 train
+# reviews (docs/prompts.md).
 ASKED = {
     "positive": "Write a very positive review of a movie that you loved. Say why it is wonderful.",
     "negative": "Write a very negative review of a movie that you hated. Say why it is terrible.",
