@@ -44,9 +44,9 @@ def _serve() -> typer.Typer:
 
 
 def _evaluate() -> typer.Typer:
-    from pipelines.evaluation.__main__ import app
+    from pipelines.evaluation.__main__ import command_line
 
-    return app
+    return command_line()
 
 
 def _bench() -> typer.Typer:

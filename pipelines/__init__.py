@@ -24,7 +24,7 @@ class Task:
     pipeline : the class, called with an `engine.engine.Engine`.
     tab : the `pipelines.ui.screen.Screen` of its tab and endpoint.
     run : the function behind the command, decorated with `pipelines.cli.with_engine_options`.
-    evaluation : the class that measures the task on IMDB (see `pipelines.evaluation.runner.Evaluation`).
+    evaluation : the class that measures the task on IMDB (see `pipelines.evaluation.interface.Evaluation`).
     """
 
     name: str

@@ -7,7 +7,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,25 +62,44 @@ _ENGINE_OPTIONS: dict[str, Any] = {
 }
 
 
-def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with its parameter `config: EngineConfig` replaced by the options that make one. An option that the
-    command declares itself is its own, and left as it is by default in `config`."""
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "config"]
-    options = {name: annotation for name, annotation in _ENGINE_OPTIONS.items() if name not in [p.name for p in own]}
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(_DEFAULT, name), annotation=annotation)
-        for name, annotation in options.items()
+def replace_parameter(
+    command: Callable[..., None],
+    name: str,
+    options: Mapping[str, tuple[Any, Any]],
+    make: Callable[[dict[str, Any]], Any],
+) -> Callable[..., None]:
+    """The command with one of its parameters replaced by options of the command line, which it is made of.
+
+    Parameters
+    ----------
+    command : a function that typer reads; options that it declares itself stay its own.
+    name : of the parameter.
+    options : name -> annotation and default.
+    make : gives the parameter's value from those of the options by name.
+    """
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
+    added = [
+        inspect.Parameter(one, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for one, (annotation, default) in options.items()
+        if one not in [p.name for p in own]
     ]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in options}
-        command(**given, config=replace(_DEFAULT, **chosen))
+        chosen = {one.name: given.pop(one.name) for one in added}
+        command(**given, **{name: make(chosen)})
 
     del wrapper.__wrapped__  # its hints would be read instead of ours
-    wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
+    wrapper.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
     return wrapper
+
+
+def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with its parameter `config: EngineConfig` replaced by the options that make one. An option that the
+    command declares itself is its own, and left as it is by default in `config`."""
+    options = {name: (annotation, getattr(_DEFAULT, name)) for name, annotation in _ENGINE_OPTIONS.items()}
+    return replace_parameter(command, "config", options, lambda chosen: replace(_DEFAULT, **chosen))
 
 
 def add_task_commands(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from pipelines.classification.heads import head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.classification.templates import CONTENT_FREE, INSTRUCTION
 from pipelines.evaluation.data import LABELS, Review
+from pipelines.evaluation.interface import Evaluation, Row, info_fields
 from pipelines.evaluation.judge import baseline, sentiment_judge
+from pipelines.evaluation.options import Options, option
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.picture import Probabilities
-from pipelines.evaluation.runner import ROWS_FILE, Options, Row, info_fields, read_rows
+from pipelines.evaluation.runner import ROWS_FILE, read_rows
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -62,8 +65,26 @@ def _is_contrast(row: Row) -> bool:
     return str(row["id"]).startswith(PREFIX)
 
 
-class ClassificationEvaluation:
-    """See `pipelines.evaluation.runner.Evaluation`. Every kind in `KINDS` is a probability of "positive"."""
+@dataclass(frozen=True)
+class ClassificationOptions(Options):
+    """Beside the usual ones.
+
+    Attributes
+    ----------
+    head : name or path of a trained head; None takes that of the model where Brisk has one, "" none.
+    fit : folder of a run on train, from which a threshold is fitted to zero-shot.
+    contrast : Parquet file of contrast pairs.
+    """
+
+    head: str | None = field(default=None, metadata=option("trained head, or ''.", kind=str))
+    fit: Path | None = field(default=None, metadata=option("run to fit a threshold on."))
+    contrast: Path | None = field(default=None, metadata=option("Parquet of contrast pairs."))
+
+
+class ClassificationEvaluation(Evaluation[ClassificationOptions]):
+    """Every kind in `KINDS` is a probability of "positive"."""
+
+    options = ClassificationOptions
 
     measures = tuple(_right(kind) for kind in ("head", "calibrated", "raw"))
 
@@ -79,7 +100,7 @@ class ClassificationEvaluation:
         "train. ECE: ten bins of equal mass over P(positive)."
     )
 
-    def __init__(self, engine: Engine, options: Options) -> None:
+    def __init__(self, engine: Engine, options: ClassificationOptions) -> None:
         self.pipeline = ClassificationPipeline(engine)
         self.domain: np.ndarray | None = None
         self.cuts = fitted_cuts(options.fit, engine.config.precision) if options.fit else {}
@@ -95,7 +116,7 @@ class ClassificationEvaluation:
                 self.baselines["tfidf_same"] = baseline(drawn, self.head.facts["seed"])
 
     @staticmethod
-    def more(options: Options) -> list[Review]:
+    def more(options: ClassificationOptions) -> list[Review]:
         pairs = read_contrast(options.contrast) if options.contrast else []
         return [review for pair in pairs for review in pair.reviews()]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from typing import TYPE_CHECKING
 
 from pipelines.evaluation.data import Review, balanced_sample, unique_reviews
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 @lru_cache(maxsize=1)
@@ -26,6 +26,10 @@ def baseline(rows: int, seed: int) -> Pipeline:
 
 
 def _fit(train: Sequence[Review]) -> Pipeline:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     judge = make_pipeline(
         TfidfVectorizer(sublinear_tf=True, min_df=min(5, max(1, len(train) // 1_000)), max_features=50_000),
         LogisticRegression(C=3.0, max_iter=1_000),

@@ -16,7 +16,8 @@ from engine.errors import UserError
 from engine.measure.command import run_app
 from engine.measure.sheet import FORMATS, Sheet, as_json, markdown_page, print_sheets
 from engine.measure.statistics import Figure, mean, share
-from pipelines import TASKS, load
+from pipelines import TASKS
+from pipelines.evaluation.interface import evaluation_of
 from pipelines.evaluation.paired import EXAMPLES, Comparison, compare, level
 from pipelines.evaluation.picture import Point, Probabilities, draw
 from pipelines.evaluation.runner import ROWS_FILE, read_rows, read_run
@@ -186,7 +187,7 @@ def build_report(folder: Path) -> Report:
     task = environment["task"]
     if task not in TASKS:
         raise UserError(f"{folder / ROWS_FILE} is of the task '{task}', which is unknown here.")
-    evaluation = load(TASKS[task].evaluation)
+    evaluation = evaluation_of(task)
     parts, good = [], {}
     for precision in environment["precisions"]:
         own = [row for row in rows if row.get("precision") == precision]

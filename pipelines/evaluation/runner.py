@@ -11,17 +11,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
-from engine.measure.reviews import Split
-from engine.measure.statistics import Figure
 from pipelines.evaluation.data import Review
-from pipelines.evaluation.paired import Measure
-from pipelines.evaluation.picture import Probabilities
-from pipelines.results import RunInfo
+from pipelines.evaluation.interface import Evaluation
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -32,69 +28,6 @@ TIMINGS = ("seconds", "timing")  # of a row: all that may differ between two run
 _SAME = ("task", "precisions", "settings", "options", "prompt", "sample")  # of run.json: what makes two runs one
 
 log = logging.getLogger(__name__)
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What evaluations are told. `limit` reviews of `split` were drawn by `seed`, and as many are drawn of other files.
-    `head` names a trained one, None takes that of the model where Brisk has one; `fit` is the folder of a run on train
-    that a threshold is taken from; `contrast` is a file of contrast pairs, `references` one of documents and
-    summaries, `questions` are files of questions with answers."""
-
-    split: Split = "test"
-    seed: int = 0
-    limit: int = 200
-    head: str | None = None
-    fit: Path | None = None
-    contrast: Path | None = None
-    references: Path | None = None
-    questions: tuple[Path, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-class Evaluation(Protocol):
-    """One task measured on IMDB. `figures`, `example` and the measures see nothing but the rows of the file.
-
-    `prompt` is the exact wording shown to the model, for the report; `reading` says in one line how to read the
-    figures; `measures` are what precisions are compared by, review by review, the one that counts first.
-    """
-
-    prompt: str
-    reading: str
-
-    @property
-    def measures(self) -> Sequence[Measure]: ...
-
-    def __init__(self, engine: Engine, options: Options) -> None: ...
-
-    @staticmethod
-    def more(options: Options) -> list[Review]:
-        """Texts that are measured beside the sample, with ids of their own."""
-
-    def run(self, review: Review) -> dict[str, Any]:
-        """The outputs for one review (JSON-able), with `info_fields` of the pipeline's results."""
-
-    @staticmethod
-    def figures(rows: Sequence[Row]) -> list[Figure]:
-        """The table, from the rows that did not fail."""
-
-    @staticmethod
-    def example(rows: Sequence[Row]) -> str:
-        """One review with what came out, to be read by a person."""
-
-    @staticmethod
-    def probabilities(rows: Sequence[Row]) -> Probabilities | None:
-        """What the picture shows of rows that carry probabilities."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +39,19 @@ class Outcome:
     interrupted: bool
 
 
-def info_fields(info: RunInfo) -> dict[str, Any]:
-    """What every row says about the run of one request."""
-    fields = info.to_dict()
-    return {"timing": fields["timing"], "shortened": fields["shortened"]}
-
-
 def prepare_folder(output: Path, environment: dict[str, Any], *, resume: bool = False) -> list[dict[str, Any]]:
     """Makes the output folder with its `run.json`, or takes up the run in it; returns the rows it holds already.
 
-    UserError where it holds rows and `resume` is not asked for, where they are of another run or damaged, and where
-    nothing can be written.
+    Parameters
+    ----------
+    output : made with the folders above it where it is not there.
+    environment : of the run; where one is taken up, it becomes that of the run begun, with what differs now added.
+    resume : rows that are there may be gone on from.
+
+    Raises
+    ------
+    UserError : the folder holds rows and `resume` is not asked for, they are of another run or damaged, or nothing can
+        be written.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -178,7 +113,7 @@ def read_run(output: Path) -> dict[str, Any]:
 
 
 def run_rows(
-    evaluation: Evaluation,
+    evaluation: Evaluation[Any],
     engine: Engine,
     precision: str,
     reviews: Sequence[Review],
@@ -186,9 +121,16 @@ def run_rows(
     progress: Callable[[Sequence[Review]], Iterator[Review]],
 ) -> Outcome:
     """Every review through `evaluation.run`, added to the rows. One that raises is recorded as failed and the next is
-    taken.
+    taken. Ctrl-C ends the run early; what is written stays, whole lines only.
 
-    Ctrl-C ends the run early; what is written stays, whole lines only.
+    Parameters
+    ----------
+    evaluation : of the task, on `engine`.
+    engine : forgets earlier prompts before each review, so that no row depends on those before it.
+    precision : said in each row.
+    reviews : in this order.
+    output : folder of the run, made by `prepare_folder`.
+    progress : hands the reviews on one by one, and shows how far they are.
     """
     done = failed = 0
     with open(output / ROWS_FILE, "a", encoding="utf-8") as file:
@@ -205,7 +147,7 @@ def run_rows(
     return Outcome(done, failed, interrupted=False)
 
 
-def _row(evaluation: Evaluation, review: Review) -> dict[str, Any]:
+def _row(evaluation: Evaluation[Any], review: Review) -> dict[str, Any]:
     start: dict[str, Any] = {"id": review.id, "label": review.label}
     if review.stars is not None:
         start["stars"] = review.stars

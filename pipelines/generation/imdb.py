@@ -13,9 +13,10 @@ from engine.measure.reviews import draw
 from engine.measure.statistics import Figure, mean, ratio, share
 from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review, unique_reviews
+from pipelines.evaluation.interface import Evaluation, Row, info_fields
 from pipelines.evaluation.judge import judged, sentiment_judge
+from pipelines.evaluation.options import Options
 from pipelines.evaluation.paired import Measure
-from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
 from pipelines.generation.results import GenerationResult
 from pipelines.overlap import words
@@ -51,8 +52,10 @@ def _gain(row: Row) -> float | None:
     return float(row["judge"]["positive"] - row["judge"]["negative"]) if "written" in row else None
 
 
-class GenerationEvaluation:
-    """See `pipelines.evaluation.runner.Evaluation`."""
+class GenerationEvaluation(Evaluation[Options]):
+    """The sample is read; reviews drawn apart are continued."""
+
+    options = Options
 
     prompt = "\n".join(
         [
@@ -190,10 +193,6 @@ class GenerationEvaluation:
             mean("tokens recalled", probed, note="before the first that differs"),
             mean("decode tokens/s", [row["timing"]["decode_tokens_per_s"] for row in pairs]),
         ]  # fmt: skip
-
-    @staticmethod
-    def probabilities(rows: Sequence[Row]) -> None:
-        return None
 
     @staticmethod
     def example(rows: Sequence[Row]) -> str:

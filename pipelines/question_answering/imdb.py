@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.measure.reviews import draw
 from engine.measure.statistics import Figure, auc, mean, share
 from pipelines.classification.templates import CONTENT_FREE
 from pipelines.evaluation.data import LABELS, Review, unique_reviews
+from pipelines.evaluation.interface import Evaluation, Row, info_fields
+from pipelines.evaluation.options import Options, option
 from pipelines.evaluation.paired import Measure
-from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.prompt import text_prompt
 from pipelines.question_answering import spans
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
@@ -72,8 +75,17 @@ def _both_right(row: Row) -> float | None:
     return float(liked == bool(row["label"]) and disliked != bool(row["label"]))
 
 
-class QuestionAnsweringEvaluation:
-    """See `pipelines.evaluation.runner.Evaluation`."""
+@dataclass(frozen=True)
+class QuestionAnsweringOptions(Options):
+    """Beside the usual ones, `questions`: Parquet files of questions with their texts and answers, as SQuAD's."""
+
+    questions: tuple[Path, ...] = field(default=(), metadata=option("Parquet, as SQuAD; repeat it.", many=True))
+
+
+class QuestionAnsweringEvaluation(Evaluation[QuestionAnsweringOptions]):
+    """The sample is asked for yes or no; reviews drawn apart for their rating, and files for their own questions."""
+
+    options = QuestionAnsweringOptions
 
     prompt = (
         f"{{context}}{PLAIN}\n\nwith {LIKED} / {DISLIKED}, scored:{' or'.join(YES_NO)}; "
@@ -100,13 +112,13 @@ class QuestionAnsweringEvaluation:
         Measure("F1 of spans", _only("span", lambda row: spans.f1(row["answer"], row["gold"])), margin=0.02),
     )
 
-    def __init__(self, engine: Engine, options: Options) -> None:
+    def __init__(self, engine: Engine, options: QuestionAnsweringOptions) -> None:
         self.engine = engine
         self.pipeline = QuestionAnsweringPipeline(engine)
         self.priors: list[float] | None = None  # log-odds of yes of both questions, about nothing
 
     @staticmethod
-    def more(options: Options) -> list[Review]:
+    def more(options: QuestionAnsweringOptions) -> list[Review]:
         """Reviews that state a rating and as many that do not, `limit` in all where there are so many; and questions of
         the files given."""
         everything = unique_reviews(options.split).reviews
@@ -188,10 +200,6 @@ class QuestionAnsweringEvaluation:
             share("rating verbatim in the review", [row["verbatim"] for row in rated]),
         ]  # fmt: skip
         return figures + spans.figures([row for row in rows if _kind(row) == "span"])
-
-    @staticmethod
-    def probabilities(rows: Sequence[Row]) -> None:
-        return None
 
     @staticmethod
     def example(rows: Sequence[Row]) -> str:

@@ -4,15 +4,18 @@ ROUGE where a file has references."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.measure.statistics import Figure, mean, share
 from pipelines.classification.templates import INSTRUCTION as TONE
 from pipelines.evaluation import texts
 from pipelines.evaluation.data import LABELS, Review
+from pipelines.evaluation.interface import Evaluation, Row, info_fields
 from pipelines.evaluation.judge import judged, sentiment_judge
+from pipelines.evaluation.options import Options, option
 from pipelines.evaluation.paired import Measure
-from pipelines.evaluation.runner import Options, Row, info_fields
 from pipelines.overlap import coverage, density
 from pipelines.summarization.pipeline import SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, PROSE, LengthName
@@ -49,8 +52,17 @@ def _is_reference(row: Row) -> bool:
     return str(row["id"]).startswith(PREFIX)
 
 
-class SummarizationEvaluation:
-    """See `pipelines.evaluation.runner.Evaluation`."""
+@dataclass(frozen=True)
+class SummarizationOptions(Options):
+    """Beside the usual ones, `references`: a Parquet file of documents and summaries."""
+
+    references: Path | None = field(default=None, metadata=option("Parquet of references."))
+
+
+class SummarizationEvaluation(Evaluation[SummarizationOptions]):
+    """Summaries of the sample, and of documents that come with a reference."""
+
+    options = SummarizationOptions
 
     prompt = (
         f"{{text}}{PROSE.format(length=LENGTHS[LENGTH])}\n\n"
@@ -69,13 +81,13 @@ class SummarizationEvaluation:
         Measure("nothing invented", _of_reviews(lambda row: float(not row["invented"])), margin=0.02),
     )
 
-    def __init__(self, engine: Engine, options: Options) -> None:
+    def __init__(self, engine: Engine, options: SummarizationOptions) -> None:
         self.pipeline = SummarizationPipeline(engine)
         self.seed = options.seed
         sentiment_judge()  # fitted now, so that the first review's time is its own
 
     @staticmethod
-    def more(options: Options) -> list[Review]:
+    def more(options: SummarizationOptions) -> list[Review]:
         return read_references(options.references, options.limit, options.seed) if options.references else []
 
     def run(self, review: Review) -> dict[str, Any]:
@@ -141,10 +153,6 @@ class SummarizationEvaluation:
         written = [row for row in rows if row["summary"]]
         figures.append(mean("decode tokens/s", [row["timing"]["decode_tokens_per_s"] for row in written]))
         return [*figures, *rouge(references)]
-
-    @staticmethod
-    def probabilities(rows: Sequence[Row]) -> None:
-        return None
 
     @staticmethod
     def example(rows: Sequence[Row]) -> str:

@@ -71,8 +71,10 @@ def test_it_is_evaluated(imdb_dir: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("IMDB_DIR", str(imdb_dir))
     monkeypatch.setattr(evaluation, "load_engine", lambda config: FakeEngine())
     arguments = ["--task", TASK.name, "--limit", "8", "--output", str(tmp_path / "out")]
+    arguments += ["--beside", "Banana"]
     assert evaluation.main(arguments) == 0
     assert "vowels a review" in capsys.readouterr().out
     report: dict[str, Any] = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     [figure] = [row for row in report["precisions"][0]["figures"] if row["name"] == "vowels a review"]
-    assert figure["n"] == 8 and figure["value"] > 10 and report["complete"]
+    assert report["environment"]["options"]["beside"] == "Banana"
+    assert figure["n"] == 9 and figure["value"] > 10 and report["complete"]

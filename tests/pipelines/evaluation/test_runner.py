@@ -9,6 +9,8 @@ from engine.errors import BadRequest, UserError
 from engine.measure.statistics import Figure, share
 from pipelines import TASKS, Task
 from pipelines.evaluation.data import Review
+from pipelines.evaluation.interface import Evaluation
+from pipelines.evaluation.options import Options
 from pipelines.evaluation.paired import Measure
 from pipelines.evaluation.picture import Probabilities
 from pipelines.evaluation.report import build_report, print_report, write_report
@@ -16,7 +18,6 @@ from pipelines.evaluation.runner import (
     ROWS_FILE,
     RUN_FILE,
     TIMINGS,
-    Options,
     prepare_folder,
     read_rows,
     read_run,
@@ -30,18 +31,15 @@ REVIEWS = (
 )
 
 
-class Echo:
+class Echo(Evaluation[Options]):
     """Says the same of every review, and fails on the second."""
 
+    options = Options
     prompt, reading = "{text}", "Nothing to read."
     measures = (Measure("right", lambda row: float(row["said"] == row["label"]), margin=0.01),)
 
     def __init__(self, engine: object = None, options: Options | None = None, said: int = 1) -> None:
         self.said = said
-
-    @staticmethod
-    def more(options: Options) -> list[Review]:
-        return []
 
     def run(self, review: Review) -> dict[str, Any]:
         if review.id == "test/1":
