@@ -11,23 +11,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import Literal, cast
 
 import numpy as np
 
-from engine.backends.base import Backend, EncoderHeads
+from engine.backends.base import EncoderHeads
 from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Completion, EngineInfo, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
+from engine.results import Completion, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
 from engine.serving.cancellation import Cancellation, current
 from engine.serving.jobs import Jobs
-from engine.serving.leases import Lease, Leases
+from engine.serving.leases import Leases
 from engine.serving.prefill import Prefiller
 from engine.serving.request import Request
 from engine.serving.scheduler import Closed, Scheduler
-from engine.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +55,12 @@ class Engine:
     BadRequest : the config cannot be met.
     """
 
-    config: EngineConfig
-    info: EngineInfo
-    tokenizer: Tokenizer
-    _backend: Backend
-    _prefill: Prefiller
-    _jobs: Jobs
-    _scheduler: Scheduler
-
     def __init__(self, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> None:
-        self._load(config or EngineConfig(), on_progress or (lambda message, share: None))
-
-    def _load(self, config: EngineConfig, on_progress: OnProgress) -> None:
         from engine.loading import load
 
         began = time.perf_counter()
-        loaded = load(config, on_progress)
+        config, tell = config or EngineConfig(), on_progress or (lambda message, share: None)
+        loaded = load(config, tell)
         self.config, self.tokenizer, self._backend = config, loaded.tokenizer, loaded.backend
         self._vocabulary = loaded.backend.vocabulary
         keeps = config.kv_cache and config.prefix_cache_mb and loaded.backend.reuses
@@ -79,11 +69,12 @@ class Engine:
         self._scheduler = Scheduler(
             loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread, self._prefill, config.speculation
         )
+        self._closed, self._end = False, self._scheduler.close
         try:
-            on_progress("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
+            tell("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
             self._scheduler.call(loaded.backend.warm)
             self.info = loaded.info(time.perf_counter() - began)
-            on_progress("Ready", 1.0)
+            tell("Ready", 1.0)
         except BaseException:  # a progress callback may raise to give up
             self._scheduler.close()
             raise
@@ -110,8 +101,12 @@ class Engine:
             self._scheduler.call(self._prefill.tree.clear)
 
     def close(self) -> None:
-        """Stop and free the engine; requests under way end with an error. Closing again does nothing."""
-        self._scheduler.close()
+        """Free the engine: requests under way end with an error, and no more are taken. Closing again does nothing.
+
+        One of `shared_engine` is only given back, which frees what is loaded where it was the last.
+        """
+        self._closed = True
+        self._end()
 
     def __enter__(self) -> Engine:
         return self
@@ -166,17 +161,17 @@ class Engine:
         return [self._scheduler.run(self._jobs.score(prompt, tokens)) for prompt in ids]
 
     def spans(
-        self,
-        prompt: Prompt,
-        allowed: Sequence[int],
-        *,
-        top_k: int = 1,
-        max_tokens: int = 32,
-        end: Prompt = "\n",
+        self, prompt: Prompt, allowed: Sequence[int], *, top_k: int = 1, max_tokens: int = 32, end: Prompt = "\n"
     ) -> SpanSearch:
-        """The most likely runs of the token ids `allowed` after a prompt, best first (see `decoding.spans`).
+        """The likeliest runs of given tokens after a prompt, best first (see `decoding.spans`).
 
-        An answer ends where the model would say end-of-text or the first token of `end`.
+        Parameters
+        ----------
+        prompt : text or token ids.
+        allowed : token ids of the text that answers are runs of.
+        top_k : most answers to give.
+        max_tokens : longest answer.
+        end : an answer ends where the model would say the first token of this, or end-of-text.
         """
         self._need("causal", "seq2seq")
         if top_k < 1 or max_tokens < 1:
@@ -191,8 +186,15 @@ class Engine:
     def embed(
         self, texts: Prompt | Sequence[Prompt], layer: int = -1, pooling: Literal["mean", "last"] = "mean"
     ) -> np.ndarray:
-        """Pooled hidden states, f32 [n, D]. `layer` counts as Transformers' hidden_states do: 0 is the embedding, k
-        stops after k layers and costs only those, the last (or -1) is after all and the last norm."""
+        """Pooled hidden states, f32 [n, D].
+
+        Parameters
+        ----------
+        texts : one or many, each as text or token ids.
+        layer : counts as Transformers' hidden_states do: 0 is the embedding, k stops after k layers and costs only
+            those, the last (or -1) is after all and the last norm.
+        pooling : the mean over a text's tokens, or its last token's state.
+        """
         self._need("causal")
         if not -1 <= layer <= self.info.layers:
             raise BadRequest(f"Layer {layer} does not exist: give 0 to {self.info.layers}, or -1 for the last.")
@@ -216,8 +218,19 @@ class Engine:
     def answer(
         self, question: str, context: str, *, top_k: int = 1, max_answer_tokens: int = 32
     ) -> tuple[list[tuple[int, int, float]], float]:
-        """Spans (start character, end character, probability) of the context, best first, and the probability of no
-        answer; for extractive question-answering models. Contexts over the window are read in overlapping parts."""
+        """Answers found in a context, for extractive question-answering models.
+
+        Parameters
+        ----------
+        question, context : texts; a context over the window is read in overlapping parts.
+        top_k : most answers to give.
+        max_answer_tokens : longest answer.
+
+        Returns
+        -------
+        spans : (first character, character after the last, probability) of each answer, best first.
+        none : probability that the context holds no answer.
+        """
         heads = self._heads("question-answering")
         return self._scheduler.call(partial(heads.answer, question, context, top_k, max_answer_tokens))
 
@@ -234,6 +247,8 @@ class Engine:
         return Request(ids, params, self.tokenizer, self.info.max_context, call)
 
     def _need(self, *kinds: str) -> None:
+        if self._closed:
+            raise Closed
         if self.info.kind not in kinds:
             raise BadRequest(f"{self.info.model} is a {self.info.kind} model: this call needs {' or '.join(kinds)}.")
 
@@ -268,30 +283,17 @@ class Engine:
         return ids
 
 
-class EngineLease(Engine):
-    """One holder's share of a loaded engine: used as an engine is, and closed without closing it for the others."""
-
-    def __init__(self, lease: Lease[Engine]) -> None:
-        vars(self).update(vars(lease.value))  # every part is the loaded engine's; only the end is this lease's own
-        self._lease = lease
-
-    def close(self) -> None:
-        """Give the lease back: it takes no more requests, and the engine closes with the last one."""
-        self._lease.close()
-
-    def _need(self, *kinds: str) -> None:
-        if self._lease.closed:
-            raise Closed
-        super()._need(*kinds)
-
-
 _leases: Leases[EngineConfig, Engine] = Leases()
 
 
-def shared_engine(config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> EngineLease:
-    """A lease of the one engine that all who ask with an equal config share; the first of them loads it.
+def shared_engine(config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> Engine:
+    """The one engine that all who ask with an equal config share, loaded by the first of them.
 
-    Takes and raises what `Engine` does; each lease is to be closed by whoever took it.
+    Takes and raises what `Engine` does. What it gives is this caller's own to close, once or often: the others go on,
+    and what is loaded is freed with the last.
     """
     config = config or EngineConfig()
-    return EngineLease(_leases.take(config, lambda: Engine(config, on_progress)))
+    lease = _leases.take(config, lambda: Engine(config, on_progress))
+    engine = copy(lease.value)  # all parts are the loaded engine's; only its end is this caller's
+    engine._end = lease.close
+    return engine

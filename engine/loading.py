@@ -31,6 +31,7 @@ class Loaded:
     describe: Callable[[float], EngineInfo]
 
     def info(self, load_s: float) -> EngineInfo:
+        """What is loaded, in words; `load_s` is how many seconds it took."""
         return self.describe(load_s)
 
 

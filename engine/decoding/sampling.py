@@ -101,6 +101,7 @@ class Ngrams:
         return found if len(found) < vocabulary else []
 
     def add(self, token: int) -> None:
+        """Take the next token of the text."""
         if not self.n:
             return
         if len(self._last) == self.n - 1:

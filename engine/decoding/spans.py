@@ -18,6 +18,8 @@ from engine.results import Span, log_softmax
 
 @dataclass(frozen=True)
 class _Beam:
+    """An answer begun: a run of allowed tokens, and the slot that holds the prompt and all of it but the last."""
+
     tokens: tuple[int, ...]
     starts: tuple[int, ...]  # every place in `allowed` where `tokens` stands
     logprob: float
@@ -34,9 +36,22 @@ def search(
     top_k: int,
     max_tokens: int,
 ) -> Generator[None, None, list[Span]]:
-    """Search spans of `allowed` (token ids) after a prompt of `prompt_tokens` tokens that stands in cache `slot` and
-    gave `logits` [V]; `ends` are the tokens any of which ends an answer. A job: yields between decode steps, returns
-    up to `top_k` spans, best first. The slots after `slot` are used for the branches (at most JOB_SLOTS - 1 beams).
+    """Search spans after a prompt. A job: it yields between decode steps.
+
+    Parameters
+    ----------
+    backend : runs the branches.
+    slot : where the prompt's keys and values are; those after it hold the branches, JOB_SLOTS - 1 beams at most.
+    prompt_tokens : tokens of the prompt.
+    logits : f32 [V] after the prompt.
+    allowed : token ids of the text that spans are runs of.
+    ends : tokens any of which ends an answer.
+    top_k : most spans to give.
+    max_tokens : longest span.
+
+    Returns
+    -------
+    Spans, best first.
     """
     stop = np.fromiter(ends, np.int64)
     branches = list(range(slot + 1, slot + JOB_SLOTS))

@@ -1,4 +1,8 @@
-"""How many guessed tokens to check in a step: as many as are expected to pay, and none while guessing loses.
+"""Guesses of the next tokens, and how many to check in a step: as many as are expected to pay, none while they lose.
+
+Guesses come from the text itself (prompt lookup, Saxena 2023): summaries and answers repeat their prompt, and code and
+lists repeat themselves, so what followed the last three, two or one tokens the time before is a free draft, as in
+Transformers' `prompt_lookup_num_tokens`. Nothing here runs a model; `engine.serving.batch` does, and checks them.
 
 A step of several rows costs more than a step of one, how much depends on machine, model and precision: so the cost is
 measured as the engine runs, and the share of right guesses is counted for each request. Guesses never change what
@@ -10,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.backends.base import MAX_ROWS
-from engine.decoding.lookup import LONGEST, Lookup
+
+LONGEST = 3  # tokens that must match, tried from this many down to one
 
 # Share of right guesses presumed of a new request, by tokens matched, with the weight of two guesses: about what
 # summaries and answers show. Decay lets a request that starts to quote be believed, and one that stops be doubted.
@@ -28,6 +33,31 @@ FORGET = 0.2  # weight of the newest measurement
 OUTLIER = 2.0  # a step that took longer than this many times its mean was held up by something else
 
 
+class Lookup:
+    """An index of one sequence's n-grams; it grows with the sequence, so that a draft costs a few dict look-ups."""
+
+    def __init__(self) -> None:
+        self._follows: tuple[dict[tuple[int, ...], int], ...] = tuple({} for _ in range(LONGEST))
+        self._indexed = 1  # every n-gram that ends before this place is known, with what follows it
+
+    def draft(self, ids: Sequence[int], most: int) -> tuple[list[int], int]:
+        """Up to `most` tokens that may follow `ids` (which only ever grows), and how many tokens matched (0: none).
+
+        The longest match counts, of those the most recent. A draft that reaches the end of `ids` goes on with its own
+        beginning: that is how a repetition goes on.
+        """
+        for end in range(self._indexed, len(ids)):
+            for n in range(1, min(LONGEST, end) + 1):
+                self._follows[n - 1][tuple(ids[end - n : end])] = end
+        self._indexed = max(self._indexed, len(ids))
+        for n in range(min(LONGEST, len(ids)), 0, -1):
+            at = self._follows[n - 1].get(tuple(ids[-n:]))
+            if at is not None:
+                period = len(ids) - at
+                return [ids[at + i % period] for i in range(most)], n
+        return [], 0
+
+
 class StepCosts:
     """Seconds a decode step takes, by its rows: a running mean, and an estimate for rows not seen yet."""
 
@@ -35,6 +65,7 @@ class StepCosts:
         self._seconds: dict[int, float] = {}
 
     def note(self, rows: int, seconds: float) -> None:
+        """A step of so many rows took so many seconds."""
         known = self._seconds.get(rows)
         if known is None:
             self._seconds[rows] = seconds
@@ -72,7 +103,16 @@ class Guesser:
         return self._right[matched - 1] / self._tested[matched - 1]
 
     def propose(self, ids: Sequence[int], most: int, rows: int, tokens: float, costs: StepCosts) -> list[int]:
-        """A draft for a step that so far has `rows` rows and brings `tokens` tokens: as long as pays best."""
+        """A draft for the next step, as long as pays best; empty where none does.
+
+        Parameters
+        ----------
+        ids : the text so far.
+        most : longest draft allowed.
+        rows : rows that the step has already, this request's own included.
+        tokens : tokens that those are expected to bring.
+        costs : what steps take.
+        """
         draft, matched = self.lookup.draft(ids, most)
         if not draft:
             return []
@@ -103,7 +143,7 @@ class Guesser:
         self.lookup = Lookup()
 
     def note(self, drafted: int, right: int) -> None:
-        """Of a draft of so many tokens, so many were right before the first wrong one."""
+        """Count how a draft of so many tokens fared: so many were right before the first wrong one."""
         if not drafted:
             return
         at, looked_at = self._matched - 1, min(drafted, right + 1)

@@ -19,8 +19,8 @@ class StopStrings:
 
     def feed(self, text: str) -> str:
         """The text now certain to stand before any stop string."""
-        if self.hit or not self._stop:
-            return "" if self.hit else text
+        if self.hit:
+            return ""
         self._held += text
         found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
         if found:

@@ -25,6 +25,7 @@ class Cancellation:
 
     @property
     def cancelled(self) -> bool:
+        """Whether nobody wants the work any more."""
         return self._cancelled or (self._parent is not None and self._parent.cancelled)
 
     def cancel(self) -> None:

@@ -36,7 +36,16 @@ class Jobs:
         return Scores(tuple(sums), tuple(map(len, choices)), timing)
 
     def search(self, ids: list[int], allowed: list[int], ends: set[int], top_k: int, most: int) -> Job[SpanSearch]:
-        """The best spans of `allowed` after a prompt (see `decoding.spans`)."""
+        """The likeliest runs of given tokens after a prompt (see `decoding.spans`).
+
+        Parameters
+        ----------
+        ids : tokens of the prompt.
+        allowed : tokens of the text that answers are runs of.
+        ends : tokens any of which ends an answer.
+        top_k : most answers to give.
+        most : tokens of the longest answer.
+        """
         logits, timing = yield from self._prompt(ids)
         found = yield from span_search.search(
             self._backend, self._slot, len(ids), logits, allowed, ends, top_k, most
@@ -44,7 +53,14 @@ class Jobs:
         return SpanSearch(tuple(found), timing)
 
     def features(self, ids: list[int], layer: int, pooling: str) -> Job[np.ndarray]:
-        """The mean or the last of a text's hidden states after `layer` layers, f32 [D]."""
+        """One vector of a text, f32 [D].
+
+        Parameters
+        ----------
+        ids : tokens of the text.
+        layer : layers to run, 0 to all; -1 is all.
+        pooling : "mean" of all tokens' hidden states, or "last".
+        """
         total = last = np.zeros(0)
         for start in range(0, len(ids), PREFILL_CHUNK):
             if start:

@@ -9,7 +9,11 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    def close(self) -> None: ...
+    """What can be shared."""
+
+    def close(self) -> None:
+        """Free it; nobody holds it any more."""
+        ...
 
 
 K = TypeVar("K", bound=Hashable)
@@ -24,11 +28,8 @@ class Lease(Generic[T]):
         self._give_back = give_back
         self._open = threading.Lock()  # taken by whoever closes, and never let go
 
-    @property
-    def closed(self) -> bool:
-        return self._open.locked()
-
     def close(self) -> None:
+        """Give it back; the value is closed where this was the last lease."""
         if self._open.acquire(blocking=False):
             self._give_back()
 

@@ -58,13 +58,14 @@ class Request(Text):
         self._sampler = Sampler(params, tokenizer.eos_ids)
         self._seen = np.unique(np.asarray(prompt, np.int64))
         self._text = tokenizer.stream()
-        self._stop = StopStrings(params.stop)
+        self._stop = StopStrings(params.stop) if params.stop else None
         self.accepted = time.perf_counter()  # when the scheduler took it: a stream may be begun long after it was asked
         self._first = self._last = 0.0
         self.finish_reason: FinishReason | None = None
 
     @property
     def seed(self) -> int:
+        """What its draws begin with: the one asked for, else one drawn."""
         return self._sampler.seed
 
     @property
@@ -89,23 +90,26 @@ class Request(Text):
             self.finish_reason = "stop"
             text = ""
         else:
-            text = self._stop.feed(self._text.feed(choice.id))
-            if self._stop.hit:
-                self.finish_reason = "stop_string"
-            elif len(self.tokens) + 1 >= self._most:
+            text = self._shown(self._text.feed(choice.id))
+            if self.finish_reason is None and len(self.tokens) + 1 >= self._most:
                 self.finish_reason = "length"
         if self.finish_reason in ("stop", "length"):
-            text += self._stop.feed(self._text.flush())
-            if self._stop.hit:
-                self.finish_reason = "stop_string"
-            else:
-                text += self._stop.flush()
+            text += self._shown(self._text.flush(), last=True)
         timing = self.timing(len(self.tokens) + 1)
         token = Token(choice.id, text, choice.logprob, choice.top, timing)
         self.tokens.append(token)
         self.events.put(token)
         if self.finish_reason:
             self.events.put(None)
+
+    def _shown(self, text: str, last: bool = False) -> str:
+        """What of new text may be shown: all of it, or what stands before a stop string; one of those ends it."""
+        if self._stop is None:
+            return text
+        text = self._stop.feed(text)
+        if self._stop.hit:
+            self.finish_reason = "stop_string"
+        return text if self._stop.hit or not last else text + self._stop.flush()
 
     def fail(self, error: BaseException) -> None:
         """End with an exception, which the caller's thread raises; `Cancelled` where it is not wanted any more."""
@@ -120,6 +124,7 @@ class Request(Text):
             yield event
 
     def timing(self, made: int) -> Timing:
+        """Where its time went until `made` tokens were there."""
         return Timing(
             prompt_tokens=self.prompt_tokens,
             reused_tokens=self.reused,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,6 +76,7 @@ class EngineHolder:
 
     @property
     def status(self) -> Status:
+        """Where it stands now."""
         return self._status
 
     def wait(self, seconds: float) -> Status:
@@ -133,8 +135,12 @@ class EngineHolder:
             self._serve(engine, config)
 
     def _serve(self, engine: Any, config: EngineConfig) -> None:
+        pipelines = {}
+        for task in TASKS.values():  # now, so that nobody's first click waits for it
+            with suppress(Exception):  # whoever asks for this one hears why
+                pipelines[task.name] = load(task.pipeline)(engine)
         with self._changed:
-            old, self._engine, self._pipelines = self._engine, engine, {}
+            old, self._engine, self._pipelines = self._engine, engine, pipelines
             self._set(phase="ready", message="Ready", share=1.0, busy=False, error="", info=engine.info, config=config)
             closed = self._closed
         if closed:

@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from engine import BadRequest, Engine, EngineConfig, SamplingParams, shared_engine
-from engine.decoding.lookup import Lookup
-from engine.decoding.speculation import StepCosts
+from engine.decoding.speculation import Lookup, StepCosts
 from engine.serving.cancellation import Cancellation, Cancelled
 from engine.serving.scheduler import Closed
 from tests.engine.conftest import Models

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.decoding.lookup import LONGEST, Lookup
+from engine.decoding.speculation import LONGEST, Lookup
 
 
 def by_hand(ids: list[int], most: int) -> tuple[list[int], int]:
