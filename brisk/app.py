@@ -152,7 +152,18 @@ def main(
         typer.Option(help=f"Most requests that wait; else QUEUE_SIZE, else {DEFAULT_QUEUE_SIZE}.", show_default=False),
     ] = None,
 ) -> None:
-    """Serve the page and the endpoints until Ctrl-C."""
+    """Serve the page and the endpoints until Ctrl-C.
+
+    Parameters
+    ----------
+    config : the engine that serves first.
+    host, port : where to listen; else HOST and PORT (or Gradio's GRADIO_SERVER_NAME and _PORT) say it.
+    queue_size : most requests that wait; else QUEUE_SIZE says it.
+
+    Raises
+    ------
+    UserError : a setting out of range, a taken port, or an engine that cannot be loaded.
+    """
     began = time.perf_counter()
     env = os.environ
     host = host or env.get("HOST") or env.get("GRADIO_SERVER_NAME") or DEFAULT_HOST

@@ -91,13 +91,15 @@ def replace_parameter(
 
     del wrapper.__wrapped__  # its hints would be read instead of ours
     wrapper.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    wrapper.__doc__ = inspect.cleandoc(command.__doc__ or "").partition("\n\nParameters\n")[0]
     wrapper.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
     return wrapper
 
 
 def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with its parameter `config: EngineConfig` replaced by the options that make one. An option that the
-    command declares itself is its own, and left as it is by default in `config`."""
+    command declares itself is its own, and left as it is by default in `config`. Its help is its docstring up to the
+    section Parameters."""
     options = {name: (annotation, getattr(_DEFAULT, name)) for name, annotation in _ENGINE_OPTIONS.items()}
     return replace_parameter(command, "config", options, lambda chosen: replace(_DEFAULT, **chosen))
 

@@ -27,7 +27,15 @@ def classify(
     ] = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Score labels for a text."""
+    """Score labels for a text.
+
+    Parameters
+    ----------
+    config : the engine to load.
+    text, file : where the text comes from (see `pipelines.cli.read_text`).
+    label, multi_label, calibrate, head : as for `ClassificationPipeline`.
+    as_json : print `to_dict()` of the result instead of a line for each label.
+    """
     from pipelines.classification.pipeline import DEFAULT_LABELS, ClassificationPipeline
 
     text = cli.read_text(text, file)

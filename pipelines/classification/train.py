@@ -62,6 +62,23 @@ def train(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the head.")] = FOLDER,
 ) -> None:
+    """Fits a head and writes it.
+
+    Parameters
+    ----------
+    config : the engine whose features are read.
+    name, output : the head becomes `output/name.json` and `.safetensors`.
+    data, text_column, label_column : "imdb", or a file and its columns.
+    rows, seed : how many of IMDB's train reviews are drawn, and how.
+    layers, choose_on : the layers to choose among, on the first so many rows.
+    tokens, reading : as in `Head`.
+    turned : weights of turned texts to choose among.
+    leave_out : contrast pairs whose originals are not trained on.
+
+    Raises
+    ------
+    UserError : an option out of range, or data that no head can be fitted on.
+    """
     candidates = _numbers(layers)
     weights = _weights(turned)
     if reading not in READINGS:

@@ -45,7 +45,18 @@ def generate(
     ] = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Answer a prompt, or continue it; the text streams to stdout."""
+    """Answer a prompt, or continue it; the text streams to stdout.
+
+    Parameters
+    ----------
+    config : the engine to load.
+    text, file : where the prompt comes from (see `pipelines.cli.read_text`).
+    mode, system : as for `GenerationPipeline`.
+    preset : a name in `PRESETS`, the sampling that the options below change.
+    max_tokens, min_tokens, temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram_size, seed, stop : as
+        in `engine.config.SamplingParams`; None keeps the preset's.
+    as_json : print `to_dict()` of the result at the end instead of the text as it comes.
+    """
     from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
 
     if (preset or DEFAULT_PRESET) not in PRESETS:

@@ -25,7 +25,15 @@ def answer(
     ] = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Find the answer to a question in a text, word for word."""
+    """Find the answer to a question in a text, word for word.
+
+    Parameters
+    ----------
+    config : the engine to load.
+    context, file : where the text comes from (see `pipelines.cli.read_text`).
+    question, top_k, no_answer_threshold : as for `QuestionAnsweringPipeline`.
+    as_json : print `to_dict()` of the result instead of a line for each answer: score, place, text.
+    """
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
     from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 

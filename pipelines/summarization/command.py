@@ -19,7 +19,15 @@ def summarize(
     file: cli.File = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Summarize a text of any length."""
+    """Summarize a text of any length.
+
+    Parameters
+    ----------
+    config : the engine to load.
+    text, file : where the text comes from (see `pipelines.cli.read_text`).
+    length, style : as for `SummarizationPipeline`.
+    as_json : print `to_dict()` of the result instead of the summary.
+    """
     from pipelines.summarization.pipeline import SummarizationPipeline
 
     text = cli.read_text(text, file)
