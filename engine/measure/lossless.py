@@ -36,7 +36,21 @@ class Identity:
 def identities(
     model: str, precision: Precision, prompts: Sequence[str], count: int, references: int = 20
 ) -> Iterator[Identity]:
-    """Compare `count` greedy tokens of each prompt, and of the first `references` prompts what is slow to compare."""
+    """Compare `count` greedy tokens of each prompt, and of the first `references` prompts what is slow to compare.
+
+    Parameters
+    ----------
+    model : registry name, folder, .gguf file or Hub id.
+    precision : how weights are stored; in fp32 they are compared with Transformers too, and without cache and compiled
+        step.
+    prompts : texts.
+    count : greedy tokens a prompt, 4 or more.
+    references : how many prompts, the first ones, what is slow to compare is compared on.
+
+    Yields
+    ------
+    A comparison at a time, as it is made.
+    """
     few = max(1, count // 4)  # without a cache every token runs the whole text
     first = list(prompts[:references])
     plain = EngineConfig(model, precision=precision, prefix_cache_mb=0, speculation=False)
@@ -93,7 +107,14 @@ def _guessed(engine: Engine, prompts: Sequence[str], count: int) -> tuple[list[T
 
 
 def transformers_tokens(engine: Engine, prompts: Sequence[str], count: int) -> list[Tokens]:
-    """Greedy tokens of Transformers' own `generate` in fp32, one prompt at a time."""
+    """Greedy tokens of Transformers' own `generate` in fp32, one prompt at a time.
+
+    Parameters
+    ----------
+    engine : gives the model's folder and the tokenizer.
+    prompts : texts.
+    count : most tokens of each.
+    """
     from transformers import AutoModelForCausalLM
 
     from engine.weights import resolve

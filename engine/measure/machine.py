@@ -63,7 +63,7 @@ def machine(threads: int, versions: Mapping[str, str], ceilings: Sequence[Mappin
 
     Parameters
     ----------
-    threads : that the measured engines were given.
+    threads : CPU threads that the measured engines were given.
     versions : version by name of all that ran; Python's is put before them.
     ceilings : one a round, `bandwidth` in bytes/s and `flops` in 1/s; their medians are given, None where there are no
         ceilings.

@@ -65,7 +65,14 @@ def films(rows: Sequence[Mapping[str, Any]]) -> Groups:
 
 
 def share(name: str, hits: Sequence[bool], note: str = "", groups: Groups = None) -> Figure:
-    """A proportion with the interval of Wilson (1927); with `groups`, the bootstrap over these."""
+    """A proportion with the interval of Wilson (1927); with `groups`, the bootstrap over these.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    hits : one a review; none gives NaN.
+    groups : what each review is drawn together with, None where each is drawn alone.
+    """
     if groups is not None:
         return resampled(name, np.mean, [np.asarray(hits, dtype=float)], percent=True, note=note, groups=groups)
     n, k = len(hits), sum(bool(hit) for hit in hits)
@@ -76,7 +83,15 @@ def share(name: str, hits: Sequence[bool], note: str = "", groups: Groups = None
 
 
 def mean(name: str, values: Sequence[float], *, percent: bool = False, note: str = "", groups: Groups = None) -> Figure:
-    """A mean with the percentile bootstrap over reviews."""
+    """A mean with the percentile bootstrap over reviews.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    values : one a review; none gives NaN.
+    percent : they are shares, from 0 to 1.
+    groups : what each review is drawn together with, None where each is drawn alone.
+    """
     return resampled(name, np.mean, [np.asarray(values, dtype=float)], percent=percent, note=note, groups=groups)
 
 
@@ -89,7 +104,15 @@ def ratio(
     note: str = "",
     groups: Groups = None,
 ) -> Figure:
-    """sum(above) / sum(below), corpus-level, reviews drawn with both their numbers."""
+    """sum(above) / sum(below), corpus-level, reviews drawn with both their numbers.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    above, below : one of each a review.
+    percent : it is a share, from 0 to 1.
+    groups : what each review is drawn together with, None where each is drawn alone.
+    """
 
     def statistic(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
         return a.sum(axis) / b.sum(axis)
@@ -99,7 +122,14 @@ def ratio(
 
 
 def macro_f1(name: str, gold: Sequence[int], predicted: Sequence[int], note: str = "", groups: Groups = None) -> Figure:
-    """Mean of the F1 of both classes (labels 0 and 1); a class that is neither there nor predicted counts as 0."""
+    """Mean of the F1 of both classes (labels 0 and 1); a class that is neither there nor predicted counts as 0.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    gold, predicted : labels, 0 or 1, one of each a review.
+    groups : what each review is drawn together with, None where each is drawn alone.
+    """
 
     def statistic(g: np.ndarray, p: np.ndarray, axis: int = -1) -> np.ndarray:
         right = [((g == label) & (p == label)).sum(axis) for label in (0, 1)]
@@ -110,7 +140,15 @@ def macro_f1(name: str, gold: Sequence[int], predicted: Sequence[int], note: str
 
 
 def auc(name: str, gold: Sequence[int], scores: Sequence[float], note: str = "", groups: Groups = None) -> Figure:
-    """Area under the ROC curve, by the rank sum of Mann and Whitney (1947); NaN when only one class is there."""
+    """Area under the ROC curve, by the rank sum of Mann and Whitney (1947); NaN when only one class is there.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    gold : labels, 0 or 1.
+    scores : higher for label 1, of any scale.
+    groups : what each review is drawn together with, None where each is drawn alone.
+    """
 
     def statistic(g: np.ndarray, s: np.ndarray, axis: int = -1) -> np.ndarray:
         positive = g.sum(axis)
@@ -125,7 +163,15 @@ def calibration_error(
     name: str, gold: Sequence[int], scores: Sequence[float], note: str = "", groups: Groups = None
 ) -> Figure:
     """ECE of P(positive) over ten bins of equal mass (Nguyen and O'Connor 2015): the mean distance between what was
-    said and what came. It is never 0: a perfect classifier has about 0.026 with 1,000 reviews."""
+    said and what came. It is never 0: a perfect classifier has about 0.026 with 1,000 reviews.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    gold : labels, 0 or 1.
+    scores : what was said of P(1), from 0 to 1.
+    groups : what each review is drawn together with, None where each is drawn alone.
+    """
 
     def statistic(g: np.ndarray, s: np.ndarray, axis: int = -1) -> np.ndarray:
         order = np.argsort(s, axis=axis)
@@ -141,7 +187,15 @@ def calibration_error(
 
 def surest(name: str, hits: Sequence[bool], scores: Sequence[float], part: float, note: str = "") -> Figure:
     """Accuracy over the share `part` of reviews whose probability is furthest from a half: one point of the curve of
-    risk against coverage."""
+    risk against coverage.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    hits : whether a review was judged right.
+    scores : what was said of P(1), from 0 to 1.
+    part : share of the reviews, over 0 and at most 1.
+    """
 
     def statistic(h: np.ndarray, s: np.ndarray, axis: int = -1) -> np.ndarray:
         count = max(1, round(part * h.shape[axis]))
@@ -153,7 +207,13 @@ def surest(name: str, hits: Sequence[bool], scores: Sequence[float], part: float
 
 
 def rank_correlation(name: str, first: Sequence[float], second: Sequence[float], note: str = "") -> Figure:
-    """Spearman's (1904)."""
+    """Spearman's (1904) correlation of ranks.
+
+    Parameters
+    ----------
+    name, note : shown in the report.
+    first, second : one of each a review, of any scale; NaN where all of either are equal.
+    """
 
     def statistic(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
         ranks = [stats.rankdata(x, axis=axis) for x in (a, b)]
@@ -173,12 +233,23 @@ def resampled(
     note: str = "",
     groups: Groups = None,
 ) -> Figure:
-    """`statistic(*columns, axis)` with the percentile bootstrap interval (Efron 1979) over rows, `RESAMPLES` draws;
-    with `groups`, whole groups of rows are drawn (Davison and Hinkley 1997, section 3.8).
+    """A statistic with the percentile bootstrap interval (Efron 1979) over rows, `RESAMPLES` draws; with `groups`,
+    whole groups
+    of rows are drawn (Davison and Hinkley 1997, section 3.8).
 
-    Row i of every column belongs to review i, and they are drawn together. `statistic` takes arrays [..., n], many
-    draws at once. No interval is given for fewer than two reviews, nor when some draw leaves the statistic undefined
-    (an AUC of one class).
+    Parameters
+    ----------
+    name, note : shown in the report.
+    statistic : called with the columns [..., n] and `axis`, many draws at once.
+    columns : arrays [n]; row i of each belongs to review i, and they are drawn together.
+    percent : the statistic is a share, from 0 to 1.
+    groups : what each review is drawn together with, None where each is drawn alone.
+
+    Returns
+    -------
+    The figure; without an interval for fewer than two reviews, and where a draw leaves the statistic undefined (an AUC
+    of
+    one class).
     """
     n = len(columns[0])
     method = "bootstrap" if groups is None else "bootstrap over films"

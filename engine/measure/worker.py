@@ -39,7 +39,12 @@ class Server(Protocol):
     def start(self) -> None: ...
 
     def load(self, **request: Any) -> dict[str, Any]:
-        """Load the model; returns `versions`, `dtype`, `kv`, `weight_bytes` and what else is to be shown."""
+        """Load the model that the request names, with the options it has.
+
+        Returns
+        -------
+        `versions` by name, `dtype` and `kv` as they are shown, `weight_bytes`, and what else is to be shown.
+        """
         ...
 
     def run(self, prompts: list[list[int]], new: int) -> dict[str, Any]:

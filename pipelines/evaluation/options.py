@@ -23,8 +23,8 @@ class Options:
 
     Attributes
     ----------
-    split : of IMDB: "test", or "train" to choose prompts and thresholds on.
-    seed : of the sample and of every random choice, 0 or more.
+    split : part of IMDB: "test", or "train" to choose prompts and thresholds on.
+    seed : starts the sample and every random choice; 0 or more.
     limit : reviews of the sample, and as many at most of a file that an option names.
     """
 
@@ -80,7 +80,7 @@ def task_options(kind: type[AnyOptions], shared: Options, given: Mapping[str, An
 
     Parameters
     ----------
-    kind : of the task.
+    kind : the task's class of options.
     shared : what every evaluation is told.
     given : values by field, of any task; a task takes its own.
     """

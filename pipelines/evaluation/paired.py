@@ -88,7 +88,17 @@ def level(measure: Measure, rows: Sequence[Row]) -> Figure | None:
 
 
 def compare(measure: Measure, base: Sequence[Row], other: Sequence[Row]) -> Comparison | None:
-    """`other`'s rows against `base`'s, over the reviews that have a value in both; None where there are none."""
+    """What `other`'s rows gain or lose against `base`'s.
+
+    Parameters
+    ----------
+    measure : what a review is worth.
+    base, other : rows of two precisions, one or more each.
+
+    Returns
+    -------
+    The comparison over the reviews that have a value in both; None where there are none.
+    """
     known = {row["id"]: row for row in base}
     triples = [(row["id"], known[row["id"]], row) for row in other if row["id"] in known]
     ids, before, after, weights, own = [], [], [], [], []

@@ -38,7 +38,15 @@ class Probabilities:
 
 
 def draw(path: Path, title: str, points: Sequence[Point], said: Probabilities | None) -> None:
-    """Writes a PNG to `path`."""
+    """Writes a report's picture.
+
+    Parameters
+    ----------
+    path : where the PNG is written.
+    title : above it.
+    points : a precision each.
+    said : probabilities of the first, None where the task has none.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 

@@ -31,8 +31,8 @@ class Plan:
     precisions : in this order; the others are compared with the first.
     options : what the evaluation is told.
     sample : the reviews.
-    folder : of the results.
-    command : that a reader may type to run it again.
+    folder : where the results are written.
+    command : what a reader may type to run it again.
     """
 
     task: str

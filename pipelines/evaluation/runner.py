@@ -45,7 +45,8 @@ def prepare_folder(output: Path, environment: dict[str, Any], *, resume: bool = 
     Parameters
     ----------
     output : made with the folders above it where it is not there.
-    environment : of the run; where one is taken up, it becomes that of the run begun, with what differs now added.
+    environment : what `run.json` says; where a run is taken up, it becomes that of the run as it was begun, with what
+        differs now added.
     resume : rows that are there may be gone on from.
 
     Raises
@@ -125,7 +126,7 @@ def run_rows(
 
     Parameters
     ----------
-    evaluation : of the task, on `engine`.
+    evaluation : the task's, made with `engine`.
     engine : forgets earlier prompts before each review, so that no row depends on those before it.
     precision : said in each row.
     reviews : in this order.

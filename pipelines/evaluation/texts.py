@@ -27,7 +27,14 @@ def repeated(text: str, n: int) -> float:
 
 
 def novel(text: str, source: str, n: int) -> float:
-    """Share of the text's different n-grams that do not stand in `source`; 0 if it has none (See et al. 2017)."""
+    """Share of the text's different n-grams that do not stand in `source`; 0 if it has none (See et al. 2017).
+
+    Parameters
+    ----------
+    text : what was written.
+    source : what it was written of.
+    n : words of a gram.
+    """
     grams = set(ngrams(text, n))
     return len(grams - set(ngrams(source, n))) / len(grams) if grams else 0.0
 

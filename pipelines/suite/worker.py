@@ -77,8 +77,18 @@ class Tasks(Brisk):
         return {"prompts": [one.prompt for one in asked], "choices": asked[0].choices, "head": head}
 
     def by_head(self, head: str, count: int, part: int, parts: int) -> dict[str, Any]:
-        """Of the same reviews every `parts`-th from `part` on, one at a time and none read before: seconds, and how
-        many the head gave their own label."""
+        """Reviews judged by a trained head, one at a time and none read before.
+
+        Parameters
+        ----------
+        head : name of a trained one.
+        count : reviews in all, those of `label_prompts`.
+        part, parts : every `parts`-th of them from `part` on.
+
+        Returns
+        -------
+        `seconds`, and `right`: how many the head gave their own label.
+        """
         classify, loaded = ClassificationPipeline(self.engine), load_head(head)
         reviews = self._reviews(count)[part::parts]
         self.engine.reset_prefix_cache()

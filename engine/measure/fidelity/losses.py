@@ -49,8 +49,18 @@ class Losses:
 
 @torch.inference_mode()
 def compare(reference: np.ndarray, found: np.ndarray, next_ids: np.ndarray) -> np.ndarray:
-    """Of logits [N, V] against the reference's, and the ids [N] that came next: f64 [N, 4] of KL(reference || found)
-    in nats, 1 where the top token is the same, -log p(next) by `found` and by the reference."""
+    """What logits lose against those of the reference, position by position.
+
+    Parameters
+    ----------
+    reference, found : logits, f32 [N, V].
+    next_ids : token that came next, i64 [N].
+
+    Returns
+    -------
+    f64 [N, 4]: KL(reference || found) in nats, 1 where the top token is the same, -log p(next) by `found` and by the
+    reference.
+    """
     p = torch.log_softmax(torch.from_numpy(reference), -1)  # [N, V]
     q = torch.log_softmax(torch.from_numpy(found), -1)
     kl = (p.exp() * (p - q)).sum(-1, dtype=torch.float64)
@@ -77,7 +87,15 @@ class Reference:
 
 
 def of_prompts(reference: Reference, backend: NativeBackend, texts: Sequence[Excerpt], heard: Heard) -> Losses:
-    """Losses where every text is run as a prompt is."""
+    """Losses where every text is run as a prompt is.
+
+    Parameters
+    ----------
+    reference : fp32's logits of the same texts.
+    backend : the variant, warm.
+    texts : run one after another.
+    heard : told how many positions more are done.
+    """
     losses = Losses.of(texts)
     for i, text in enumerate(texts):
         position = 0
@@ -92,7 +110,15 @@ def of_prompts(reference: Reference, backend: NativeBackend, texts: Sequence[Exc
 
 
 def of_steps(reference: Reference, backend: NativeBackend, texts: Sequence[Excerpt], heard: Heard) -> Losses:
-    """Losses where every token goes through a decode step, several texts side by side."""
+    """Losses where every token goes through a decode step, several texts side by side.
+
+    Parameters
+    ----------
+    reference : fp32's logits of the same texts.
+    backend : the variant, warm.
+    texts : up to `MAX_ROWS` side by side.
+    heard : told how many positions more are done.
+    """
     losses = Losses.of(texts)
     for group in _groups(texts):
         for position in range(max(len(texts[i].tokens) for i in group) - 1):

@@ -84,7 +84,7 @@ def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
     model : registry name, folder, .gguf file or Hub id.
     reviews : how many are drawn.
     tokens : predicted in all; 0 takes whole reviews.
-    only : of the variants, those whose name contains this.
+    only : part of a name; variants without it are left out.
 
     Raises
     ------

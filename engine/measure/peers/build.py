@@ -33,7 +33,14 @@ class Outcome:
 
 
 def build(names: Sequence[str], folder: Path, say: Say) -> list[Outcome]:
-    """Build each peer for the model in `folder`; one that fails does not keep the others from being built."""
+    """Build each peer for the model in `folder`; one that fails does not keep the others from being built.
+
+    Parameters
+    ----------
+    names : keys of `PEERS`.
+    folder : holds a model's safetensors and tokenizer.
+    say : told what takes long.
+    """
     outcomes = []
     for name in names:
         try:

@@ -17,6 +17,14 @@ class CTranslate2:
         self._ct2 = ctranslate2
 
     def load(self, model: str, dtype: str, threads: int, **_: Any) -> dict[str, Any]:
+        """See `engine.measure.worker.Server`.
+
+        Parameters
+        ----------
+        model : folder of the converted weights.
+        dtype : "float32" or "int8".
+        threads : CPU threads of the one replica.
+        """
         self._generator = self._ct2.Generator(
             model, device="cpu", compute_type=dtype, intra_threads=threads, inter_threads=1
         )

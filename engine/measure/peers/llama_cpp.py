@@ -22,6 +22,20 @@ class LlamaCpp:
         llama_cpp.llama_backend_init()
 
     def load(self, model: str, dtype: str, threads: int, context: int, batch: int, **_: Any) -> dict[str, Any]:
+        """See `engine.measure.worker.Server`.
+
+        Parameters
+        ----------
+        model : GGUF file.
+        dtype : how its matrices are stored, as it is shown.
+        threads : CPU threads of prompts and steps.
+        context : tokens of the longest text.
+        batch : texts side by side.
+
+        Raises
+        ------
+        RuntimeError : the file cannot be loaded.
+        """
         lib = self._lib
         options = lib.llama_model_default_params()
         options.n_gpu_layers = 0

@@ -18,6 +18,16 @@ class OpenVino:
         self._np, self._ov, self._genai = numpy, openvino, openvino_genai
 
     def load(self, model: str, dtype: str, threads: int, context: int, batch: int, **_: Any) -> dict[str, Any]:
+        """See `engine.measure.worker.Server`.
+
+        Parameters
+        ----------
+        model : folder of the converted weights.
+        dtype : "fp32" or "int8".
+        threads : CPU threads of inference.
+        context : tokens of the longest text.
+        batch : texts side by side.
+        """
         genai, core = self._genai, self._ov.Core()
         options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
         if dtype == "fp32":

@@ -20,6 +20,14 @@ class Transformers:
         self._versions = {"torch": str(torch.__version__), "transformers": transformers.__version__}
 
     def load(self, model: str, dtype: str, threads: int, **_: Any) -> dict[str, Any]:
+        """See `engine.measure.worker.Server`.
+
+        Parameters
+        ----------
+        model : folder of the weights.
+        dtype : "fp32".
+        threads : torch's own.
+        """
         self._torch.set_num_threads(threads)
         self._model = self._loader.from_pretrained(Path(model), dtype=self._torch.float32).eval()
         weights = sum(p.numel() * p.element_size() for p in self._model.parameters())
@@ -45,7 +53,18 @@ class Transformers:
 
     def score(self, prompts: list[list[int]], choices: list[list[int]], batch: int) -> dict[str, Any]:
         """First-token log-probabilities of the choices after each prompt, the fair way to do it with this library:
-        sorted by length, padded on the left, `batch` at a time, and the head computed for the last row alone."""
+        sorted by length, padded on the left, `batch` at a time, and the head computed for the last row alone.
+
+        Parameters
+        ----------
+        prompts : token ids.
+        choices : token ids of each choice, of which the first counts.
+        batch : prompts at a time.
+
+        Returns
+        -------
+        `seconds` of all of them, and `logprobs`, one a choice, for each prompt.
+        """
         torch = self._torch
         firsts = torch.tensor([choice[0] for choice in choices])
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))

@@ -42,7 +42,18 @@ def quiet(threads: int) -> dict[str, str | None]:
 
 
 def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate]:
-    """Our engine, one candidate a precision. `options` are further fields of `EngineConfig`."""
+    """Our engine, one candidate a precision.
+
+    Parameters
+    ----------
+    model : registry name, folder, .gguf file or Hub id.
+    precisions : with commas between, one or more.
+    options : further fields of `EngineConfig`.
+
+    Raises
+    ------
+    BadRequest : a precision, or another option, is unknown, or none is named.
+    """
     names = split(precisions, PRECISIONS, "Precision")
     if not names:
         raise BadRequest("No precision is named: give at least one, such as int8.")
@@ -59,7 +70,20 @@ def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate
 
 
 def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> tuple[list[Candidate], list[Absent]]:
-    """Candidates of the peers named in `given` ("none" for none), and those that cannot run here, with the cause."""
+    """Candidates of the peers that are named, and those that cannot run here, with the cause.
+
+    Parameters
+    ----------
+    given : names with commas between; "none" for none.
+    folder : holds the model that they are to run.
+    threads : CPU threads of each.
+    context : tokens of the longest text.
+    batch : texts side by side.
+
+    Raises
+    ------
+    BadRequest : a peer is unknown.
+    """
     names = [] if given.strip() == "none" else split(given, tuple(PEERS), "Peer")
     found: list[Candidate] = []
     absent: list[Absent] = []

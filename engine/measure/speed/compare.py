@@ -55,8 +55,21 @@ class Result:
 def gathered(
     own: Sequence[Candidate], peers: Sequence[Candidate], absent: Sequence[Absent], shape: Shape, threads: int, say: Say
 ) -> Iterator[Field]:
-    """Start and load everyone and let each run once. Who fails then is absent with the cause; if all of ours do, the
-    last cause is raised."""
+    """Start and load everyone and let each run once. Who fails then is absent with the cause.
+
+    Parameters
+    ----------
+    own : our engine's candidates, one or more.
+    peers : others.
+    absent : who cannot run here, known before.
+    shape : tokens asked for; each runs it once, with at most `WARM_TOKENS` new ones.
+    threads : CPU threads of each.
+    say : told who is being loaded.
+
+    Raises
+    ------
+    WorkerFailed : none of ours could be loaded.
+    """
     stand = Field(threads, absent=list(absent))
     try:
         for candidate in [*own, *peers]:
@@ -88,7 +101,16 @@ def gathered(
 
 
 def compare(stand: Field, shape: Shape, repeat: int, arch: Architecture | None, say: Say) -> Result:
-    """`repeat` interleaved rounds of everyone. Ratios are to Transformers in fp32 where it runs, else to the first."""
+    """Rounds of everyone in turn. Ratios are to Transformers in fp32 where it runs, else to the first.
+
+    Parameters
+    ----------
+    stand : everyone, loaded.
+    shape : tokens asked for.
+    repeat : interleaved rounds, 1 or more.
+    arch : the model's architecture, None where we do not know it; what bounds a speed is then not said.
+    say : told who runs.
+    """
     rounds = run_rounds(
         stand.workers, stand.ids, shape.prompt, shape.new, shape.batch, repeat, say, stand.meter, stand.threads
     )

@@ -82,7 +82,16 @@ def make_rows(
     arch: Architecture | None,
     baseline: str,
 ) -> list[Row]:
-    """One row a candidate, in the order they ran. `loaded` and `memory` are the workers' answers to those requests."""
+    """One row a candidate, in the order they ran.
+
+    Parameters
+    ----------
+    rounds : runs and ceilings.
+    loaded, memory : the workers' answers to those requests, by candidate.
+    shape : tokens asked for.
+    arch : the model's architecture, None where we do not know it.
+    baseline : name of the candidate that ratios are taken to; one that did not run gives none.
+    """
     base = rounds.runs.get(baseline)
     rows = []
     for name, runs in rounds.runs.items():

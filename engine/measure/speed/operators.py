@@ -91,7 +91,24 @@ class Operator:
 
 
 def measure_operators(arch: Architecture, files: ModelFiles, repeat: int, say: Say) -> list[dict[str, Any]]:
-    """Medians of `repeat` rounds, on one thread. Raises BadRequest where the model cannot be held in int4."""
+    """Time each operator alone, on one thread.
+
+    Parameters
+    ----------
+    arch : sizes of the operators.
+    files : weights of that architecture.
+    repeat : interleaved rounds, of which medians are taken.
+    say : told what is being measured.
+
+    Returns
+    -------
+    Rows with `operator`, `microseconds`, and `gmacs` (billion multiply-adds a second) and `gbytes` (GB/s) where they
+    apply.
+
+    Raises
+    ------
+    BadRequest : the model cannot be held in int4.
+    """
     torch.set_num_threads(1)
     found = []
     for precision, bits in WAYS:

@@ -24,7 +24,14 @@ class Work:
     flops: float
 
     def shares(self, seconds: float, bandwidth: float, flops: float) -> tuple[float, float]:
-        """Of `seconds`: the share that reading alone, and that arithmetic alone, would take."""
+        """The share of the time that reading alone, and that arithmetic alone, would take.
+
+        Parameters
+        ----------
+        seconds : time that the work took.
+        bandwidth : bytes/s that can be read.
+        flops : operations/s that can be computed.
+        """
         return self.nbytes / bandwidth / seconds, self.flops / flops / seconds
 
 
@@ -50,14 +57,30 @@ def kv_token_bytes(arch: Architecture, kv: str) -> float:
 
 
 def prefill(arch: Architecture, tokens: int, weight_bytes: float) -> Work:
-    """One prompt: every matrix for every token, attention to all before, the head for the last row alone."""
+    """One prompt: every matrix for every token, attention to all before, the head for the last row alone.
+
+    Parameters
+    ----------
+    arch : the model's architecture.
+    tokens : length of the prompt.
+    weight_bytes : size of all weights as they are stored.
+    """
     attention = 4.0 * arch.layers * arch.heads * arch.head_dim * tokens * (tokens + 1) / 2
     head = 2.0 * arch.vocabulary * arch.hidden
     return Work(read_once(arch, weight_bytes), 2.0 * matrix_parameters(arch) * tokens + attention + head)
 
 
 def decode(arch: Architecture, context: float, batch: int, weight_bytes: float, kv: str) -> Work:
-    """One step of `batch` sequences at `context` tokens each: the weights once, the keys and values of each."""
+    """One step: the weights once, the keys and values of each sequence.
+
+    Parameters
+    ----------
+    arch : the model's architecture.
+    context : tokens before the step, an average where they grow.
+    batch : sequences side by side.
+    weight_bytes : size of all weights as they are stored.
+    kv : how keys and values are stored, a key of `KV_BYTES`.
+    """
     products = 2.0 * (matrix_parameters(arch) + arch.vocabulary * arch.hidden)
     attention = 4.0 * arch.layers * arch.heads * arch.head_dim * context
     cache = batch * context * kv_token_bytes(arch, kv)

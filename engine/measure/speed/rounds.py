@@ -54,8 +54,17 @@ class Rounds:
 
 
 def make_prompts(ids: Sequence[int], length: int, batch: int, round_: int) -> list[list[int]]:
-    """`batch` prompts of `length` tokens that begin differently from one another and from round to round (up to
-    len(ids) of them), so that nothing kept of one can stand in for another."""
+    """Prompts that begin differently from one another and from round to round (up to len(ids) of them), so that nothing
+    kept
+    of one can stand in for another.
+
+    Parameters
+    ----------
+    ids : token ids of a text, rotated and repeated.
+    length : tokens of each prompt.
+    batch : prompts of a round.
+    round_ : number of the round; -1 for one that is not counted.
+    """
     prompts = []
     for stream in range(batch):
         turn = (round_ * batch + stream) % len(ids)
@@ -68,7 +77,19 @@ def run_rounds(
     workers: dict[str, Worker], ids: Sequence[int], length: int, new: int, batch: int, repeat: int, say: Say,
     meter: Worker | None = None, threads: int = 1,
 ) -> Rounds:  # fmt: skip
-    """`repeat` rounds of all in turn (each has run once before); `meter` measures the ceilings at each round's end."""
+    """Rounds of all in turn.
+
+    Parameters
+    ----------
+    workers : by name, each has run once before.
+    ids : token ids of the text that prompts are made of.
+    length, new : tokens of a prompt, and new ones.
+    batch : prompts side by side.
+    repeat : rounds.
+    say : told who runs.
+    meter : measures the ceilings at each round's end; None measures none.
+    threads : CPU threads that the ceilings are measured with.
+    """
     found = Rounds({name: [] for name in workers})
     for round_ in range(repeat):
         prompts = make_prompts(ids, length, batch, round_)

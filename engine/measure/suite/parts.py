@@ -30,7 +30,7 @@ class Part:
 
     Attributes
     ----------
-    bounds : of its targets; each is a row that says why where `measure` fails as a whole.
+    bounds : what its targets ask for; each is a row that says why where `measure` fails as a whole.
     measure : called with the loaded candidates, the model's name, the number of rounds and where to say what is being
         done; gives a target for each bound. Raises WorkerFailed.
     """

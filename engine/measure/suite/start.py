@@ -26,7 +26,19 @@ print(next(engine.stream("The film begins with", SamplingParams(max_tokens=1))).
 
 
 def start_target(model: str, threads: int, repeat: int, say: Callable[[str], None]) -> Target:
-    """Seconds from the start of a Python process to the first token, the median of `repeat` after one uncounted."""
+    """Seconds from the start of a Python process to the first token.
+
+    Parameters
+    ----------
+    model : registry name, folder, .gguf file or Hub id.
+    threads : CPU threads of the engine.
+    repeat : starts that count, after one that does not; the median is taken.
+    say : told which start it is.
+
+    Raises
+    ------
+    WorkerFailed : a process gave no token.
+    """
     seconds = []
     for round_ in range(repeat + 1):  # the first fills the disk's cache, and compiles what is not compiled yet
         say(f"start {round_} of {repeat}" if round_ else "start, not counted")

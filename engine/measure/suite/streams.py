@@ -20,7 +20,14 @@ STREAMS = 8
 
 
 def in_turn(rounds: int, turns: dict[str, Callable[[int], float]], say: Say) -> dict[str, list[float]]:
-    """`rounds` rounds of all turns, A B C A B C, each after a rest; a turn is called with the round's number."""
+    """Rounds of all turns, A B C A B C, each after a rest; the figures by name.
+
+    Parameters
+    ----------
+    rounds : how many.
+    turns : by name, each called with the round's number; gives a figure.
+    say : told whose turn it is.
+    """
     found: dict[str, list[float]] = {name: [] for name in turns}
     for round_ in range(rounds):
         for name, turn in turns.items():
@@ -31,7 +38,13 @@ def in_turn(rounds: int, turns: dict[str, Callable[[int], float]], say: Say) -> 
 
 
 def ratios(found: dict[str, list[float]], mine: str, other: str) -> float:
-    """Median of the round-by-round ratios."""
+    """Median of the round-by-round ratios.
+
+    Parameters
+    ----------
+    found : figures by name, one a round.
+    mine, other : names, of what is divided and what it is divided by.
+    """
     value = ratio(a / b for a, b in zip(found[mine], found[other], strict=True))
     assert value is not None
     return value
@@ -54,7 +67,18 @@ def _decode(worker: Worker, stand: Field, length: int, new: int, batch: int) -> 
 
 
 def context_target(stand: Field, repeat: int, say: Say) -> Target:
-    """Decode speed after a prompt of 2,048 tokens against that after one of 128."""
+    """Decode speed after a prompt of 2,048 tokens against that after one of 128.
+
+    Parameters
+    ----------
+    stand : everyone, loaded.
+    repeat : rounds.
+    say : told what runs.
+
+    Raises
+    ------
+    WorkerFailed : our int8 engine is not among them.
+    """
     worker = brisk_int8(stand)
     window = stand.loaded[worker.name]["max_context"]
     if window < LONG + CONTEXT_NEW:
@@ -68,7 +92,19 @@ def context_target(stand: Field, repeat: int, say: Say) -> Target:
 
 
 def stream_targets(stand: Field, shape: Shape, rounds: int, say: Say) -> list[Target]:
-    """Total decode of eight streams while all eight decode."""
+    """Total decode of eight streams while all eight decode.
+
+    Parameters
+    ----------
+    stand : everyone, loaded.
+    shape : tokens of a stream.
+    rounds : how many.
+    say : told what runs.
+
+    Raises
+    ------
+    WorkerFailed : our int8 engine is not among them.
+    """
     worker = brisk_int8(stand)
     turns = {
         "one stream": _decode(worker, stand, shape.prompt, shape.new, 1),
