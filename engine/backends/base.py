@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.cache.kv_run import KVRun
+from engine.cache.prefix import KVRun
 from engine.results import ModelKind
 
 # Slots beside those of running requests: one for the prompt of a scoring or search job, the rest for its branches.

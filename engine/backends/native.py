@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from engine.backends.base import JOB_SLOTS, MAX_ROWS, Backend
 from engine.backends.dtypes import compute_dtype, precision_name
-from engine.cache.kv_run import KVRun
+from engine.cache.prefix import KVRun
 from engine.cache.static import StaticCache, stored_precision
 from engine.config import EngineConfig
 from engine.errors import BadRequest

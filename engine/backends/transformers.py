@@ -22,7 +22,7 @@ from engine.backends.compact_linear import compact
 from engine.backends.dtypes import compute_dtype, precision_name
 from engine.backends.encoders import Encoder, window
 from engine.backends.pretrained import kind_of, load_pretrained
-from engine.cache.kv_run import KVRun
+from engine.cache.prefix import KVRun
 from engine.config import EngineConfig
 from engine.errors import BadRequest
 from engine.results import log_softmax

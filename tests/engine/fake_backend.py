@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engine.backends.base import MAX_ROWS, Backend
-from engine.cache.kv_run import KVRun
+from engine.cache.prefix import KVRun
 
 
 class FakeBackend(Backend):

@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cache.kv_run import KVRun
-from engine.cache.prefix import Node, PrefixTree
+from engine.cache.prefix import KVRun, Node, PrefixTree
 
 TOKEN = 8  # bytes: a run's only part is the token ids themselves
 TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=25)
@@ -170,3 +169,22 @@ def test_clearing_leaves_only_what_is_held() -> None:
     tree.release(held)
     tree.clear()
     assert tree.nbytes == tree.tokens == 0
+
+
+def test_a_run_is_cut_by_position_and_compacted() -> None:
+    keys = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).view(2, 3, 5, 4)
+    scales = torch.arange(2 * 3 * 5, dtype=torch.float16).view(2, 3, 5)
+    run = KVRun((keys, scales))
+    assert (run.tokens, run.nbytes) == (5, 2 * 3 * 5 * (16 + 2))
+    part = run[1:3]
+    assert (part.tokens, part.nbytes) == (2, 2 * 3 * 2 * (16 + 2))
+    assert torch.equal(part.parts[0], keys[:, :, 1:3])
+    assert torch.equal(part.parts[1], scales[:, :, 1:3])
+    assert part.parts[0].untyped_storage().nbytes() == keys.nbytes  # a view
+    owned = part.compact()
+    assert [t.untyped_storage().nbytes() for t in owned.parts] == [2 * 3 * 2 * 16, 2 * 3 * 2 * 2]
+    keys.zero_()
+    assert owned.parts[0].any()
+    assert run[:0].tokens == 0
+    with pytest.raises(ValueError, match="one after another"):
+        run[::2]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.backends.native import NativeBackend
-from engine.cache.kv_run import KVRun
+from engine.cache.prefix import KVRun
 from engine.config import Precision
 from engine.measure.check_prompts import OPENINGS, prompts
 from engine.measure.lossless import Identity, identities
