@@ -22,6 +22,7 @@ from engine.model.checkpoint import Checkpoint, State
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import Architecture
 from engine.model.matrix import Matrix
+from engine.model.parameters import Parameters
 
 # Tokens drawn at random show which columns are large as well as prose does (KL to fp32 of the default model 0.0039 and
 # 0.0041 nats, where unbalanced weights lose 0.0055; reviews for training), and need neither a text nor a language.
@@ -59,8 +60,8 @@ class _Recorder(Decoder):
     """Keeps the mean square of each column of what its matrices are multiplied with: f32 [columns], in the order they
     are used."""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]  # as they are
+    def __init__(self, arch: Architecture, params: Parameters, cache: StaticCache) -> None:
+        super().__init__(arch, params, cache)
         self.squares: list[Tensor] = []
 
     def _linear(self, x: Tensor, m: Matrix) -> Tensor:

