@@ -8,23 +8,23 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from engine.errors import UserError
+from pipelines import TASKS
 from tests.browser.served import SIZE, chromium, open_tab, ready, run_example, served
 
 DOCS = Path(__file__).parents[2] / "docs"
-# Task -> title of its tab, the example to run.
+# Task -> the example to run.
 PICTURES = {
-    "classification": ("Classify", "What is the news about?"),
-    "summarization": ("Summarize", "A science story"),
-    "question_answering": ("Answer", "Who plays Anton?"),
-    "generation": ("Generate", "Explain a thing"),
+    "classification": "What is the news about?",
+    "summarization": "A science story",
+    "question_answering": "Who plays Anton?",
+    "generation": "Explain a thing",
 }
 
 
 def take(page: Page, task: str, folder: Path) -> Path:
     """Runs the example of a task and writes the picture of its answer."""
-    title, example = PICTURES[task]
-    open_tab(page, title)
-    run_example(page, task, example)
+    open_tab(page, TASKS[task].title)
+    run_example(page, task, PICTURES[task])
     page.mouse.move(2, 2)
     page.evaluate("document.activeElement?.blur()")
     page.wait_for_timeout(500)

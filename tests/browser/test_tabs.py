@@ -7,17 +7,12 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from pipelines import TASKS, Task
 from tests.browser.served import open_tab, run_example
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 NASTY = '<img src=x onerror="window.hacked=1"><b>bold</b> **stars**'
-TASKS = {
-    "classification": "Classify",
-    "summarization": "Summarize",
-    "question_answering": "Answer",
-    "generation": "Generate",
-}
 ANSWER_MS = 60_000
 
 
@@ -84,13 +79,13 @@ def test_presets_set_the_sampling_and_reset_brings_it_back(page: Page) -> None:
     expect(warmth).to_have_value("0")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_empty_input_is_a_message_and_the_page_lives_on(page: Page, task: str) -> None:
-    open_tab(page, TASKS[task])
-    page.locator(f"#{task}-run").click()
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_empty_input_is_a_message_and_the_page_lives_on(page: Page, task: Task) -> None:
+    open_tab(page, task.title)
+    page.locator(f"#{task.name}-run").click()
     toast = page.get_by_test_id("toast-body")
     expect(toast).to_contain_text("is empty", timeout=ANSWER_MS)
-    expect(page.locator(f"#{task}-stop")).to_be_disabled()
+    expect(page.locator(f"#{task.name}-stop")).to_be_disabled()
     page.get_by_test_id("toast-close").click()
     expect(toast).to_have_count(0)
 
@@ -136,7 +131,7 @@ def test_a_telephone_needs_no_scrolling_sideways(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.reload()
     expect(page.locator(".sidebar.open")).to_have_count(0)
-    for title in TASKS.values():
+    for title in (task.title for task in TASKS.values()):
         open_tab(page, title)
         widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert widths[0] <= widths[1], f"{title} is wider than the screen"
