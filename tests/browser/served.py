@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -61,8 +62,8 @@ def served(config: EngineConfig | None = None, open_engine: Any = None) -> Itera
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The Chromium of this machine; RuntimeError with how to install one where there is none."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    """The Chromium that `CHROMIUM` names, else this machine's; RuntimeError with how to get one if none is there."""
+    path = os.environ.get("CHROMIUM") or next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         raise RuntimeError(
             "The browser tests need Chromium, and none is installed: run 'apt-get install chromium' (Debian, Ubuntu), "
