@@ -7,6 +7,7 @@ features) comes as a job: a generator that yields between its steps, run by the 
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import threading
 import time
@@ -81,6 +82,7 @@ class Scheduler:
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="brisk-engine", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # a thread still in compiled code when Python ends would abort the process
 
     @property
     def steps(self) -> int:
@@ -136,6 +138,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Stop the thread after the step it is in; whoever still waits is told."""
+        atexit.unregister(self.close)
         with self._wake:
             self._closed = True
             self._wake.notify()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -555,3 +557,17 @@ def test_nothing_of_a_neighbour_reaches_a_request(start: Start, tokenizer: Token
         scheduler.submit(one)
     assert [ids(one) for one in together] == alone
     assert len({tuple(found) for found in alone}) == len(alone)
+
+
+def test_the_thread_has_ended_when_python_does() -> None:
+    """One that is still in compiled code then would abort the process."""
+    code = """
+import atexit, threading
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))  # runs last
+from engine.serving.scheduler import Scheduler
+from tests.engine.fake_backend import FakeBackend
+Scheduler(FakeBackend(), 2, True, lambda: None)
+print([thread.name for thread in threading.enumerate()])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["['MainThread', 'brisk-engine']", "['MainThread']"], done.stderr
