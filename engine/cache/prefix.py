@@ -1,4 +1,4 @@
-"""Prompts that begin alike share their keys and values: a radix tree over token ids.
+"""Prompts that begin alike share their keys and values: a radix tree over token ids, and the runs that it keeps.
 
 After SGLang's RadixAttention (Zheng et al., 2024): an edge holds a run of tokens, edges split where texts part, and
 what was used longest ago leaves first. Here a node owns a COPY of its run's keys and values, and a hit copies them
@@ -30,10 +30,12 @@ class KVRun:
 
     @property
     def tokens(self) -> int:
+        """Positions held (n)."""
         return self.parts[0].shape[POSITION]
 
     @property
     def nbytes(self) -> int:
+        """Bytes of those positions, in a view too."""
         return sum(part.numel() * part.element_size() for part in self.parts)
 
     def __getitem__(self, positions: slice) -> KVRun:
@@ -43,6 +45,7 @@ class KVRun:
         return KVRun(tuple(part.narrow(POSITION, start, max(0, end - start)) for part in self.parts))
 
     def compact(self) -> KVRun:
+        """A copy that holds no memory but its own."""
         return KVRun(tuple(part.clone(memory_format=torch.contiguous_format) for part in self.parts))
 
 

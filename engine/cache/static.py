@@ -1,4 +1,4 @@
-"""Keys and values of running sequences, preallocated: a slot a sequence, shapes that never change.
+"""Keys and values of running requests, preallocated: a slot a request, shapes that never change.
 
 They are stored in one precision and read back in the dtype the model computes in. What is read is what was stored: a
 chunk's own keys and values too, so that a prompt run whole, in chunks or token by token sees the same numbers.

@@ -32,6 +32,7 @@ class Matrix:
     minimum: Tensor
 
     def tensors(self) -> tuple[Tensor, ...]:
+        """Weight, scale, bias and minimum, in the order that `with_tensors` takes."""
         return self.weight, self.scale, self.bias, self.minimum
 
     def with_tensors(self, *tensors: Tensor) -> Matrix:

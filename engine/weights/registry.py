@@ -30,6 +30,7 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
+        """The package and its version, as pip takes them."""
         return f"{self.package}=={self.version}"
 
 
