@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio.utils import get_function_description
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -72,7 +73,11 @@ def test_the_endpoints_are_the_four_tasks_by_name(page: Any) -> None:
         required = [row["parameter_name"] for row in endpoint["parameters"] if not row["parameter_has_default"]]
         assert required == REQUIRED[name]
         assert [row["label"] for row in endpoint["returns"]] == ["result"]
-        assert endpoint["description"]
+        assert endpoint["description"] and "Parameters" not in endpoint["description"]
+    for fn in page.fns.values():
+        if fn.api_visibility == "public":
+            _, described, _ = get_function_description(fn.fn)
+            assert all(described.values()), "every parameter says what it is"
 
 
 def test_every_event_that_runs_the_engine_shares_one_limit(page: Any) -> None:

@@ -18,6 +18,7 @@ def classify(
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="A label; repeat it. Default: positive, negative.")
     ] = None,
+    as_json: cli.Json = False,
     multi_label: Annotated[bool, typer.Option(help="Judge each label for itself.")] = False,
     calibrate: Annotated[
         bool, typer.Option(help="Correct for what the model prefers before it reads the text.")
@@ -25,16 +26,13 @@ def classify(
     head: Annotated[
         str | None, typer.Option(help="A trained head, by name or the path of its .json file.", show_default=False)
     ] = None,
-    as_json: cli.Json = False,
 ) -> None:
     """Score labels for a text.
 
     Parameters
     ----------
-    config : the engine to load.
-    text, file : where the text comes from (see `pipelines.cli.read_text`).
     label, multi_label, calibrate, head : as for `ClassificationPipeline`.
-    as_json : print `to_dict()` of the result instead of a line for each label.
+    config, text, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.classification.pipeline import DEFAULT_LABELS, ClassificationPipeline
 

@@ -18,6 +18,7 @@ def generate(
     config: EngineConfig,
     text: cli.Text = None,
     file: cli.File = None,
+    as_json: cli.Json = False,
     mode: Annotated[str, typer.Option(help="chat, continue.")] = "chat",
     system: Annotated[str, typer.Option(help="Instruction before the chat.")] = "",
     preset: Annotated[
@@ -43,19 +44,16 @@ def generate(
     stop: Annotated[
         list[str] | None, typer.Option(help="A string that ends the text; repeat it.", show_default=False)
     ] = None,
-    as_json: cli.Json = False,
 ) -> None:
     """Answer a prompt, or continue it; the text streams to stdout.
 
     Parameters
     ----------
-    config : the engine to load.
-    text, file : where the prompt comes from (see `pipelines.cli.read_text`).
     mode, system : as for `GenerationPipeline`.
     preset : a name in `PRESETS`, the sampling that the options below change.
     max_tokens, min_tokens, temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram_size, seed, stop : as
         in `engine.config.SamplingParams`; None keeps the preset's.
-    as_json : print `to_dict()` of the result at the end instead of the text as it comes.
+    config, text, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.generation.pipeline import DEFAULT_PRESET, PRESETS, GenerationPipeline
 

@@ -29,10 +29,8 @@ def answer(
 
     Parameters
     ----------
-    config : the engine to load.
-    context, file : where the text comes from (see `pipelines.cli.read_text`).
     question, top_k, no_answer_threshold : as for `QuestionAnsweringPipeline`.
-    as_json : print `to_dict()` of the result instead of a line for each answer: score, place, text.
+    config, context, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
     from pipelines.question_answering.prompts import DEFAULT_THRESHOLD

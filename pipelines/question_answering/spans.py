@@ -21,10 +21,22 @@ Row = Mapping[str, Any]
 
 
 def read_questions(file: Path, limit: int, seed: int) -> list[Review]:
-    """At most `limit` questions of a Parquet file with context, question and answers (SQuAD's {text, answer_start}, or
-    a list of texts), drawn by `seed`. `about` has the question and the answers, none where the text holds none.
+    """Questions of a file, with what the gold answers are.
 
-    BadData if the file is missing or of another shape.
+    Parameters
+    ----------
+    file : Parquet with the columns context, question and answers (SQuAD's {text, answer_start}, or a list of texts).
+    limit : most questions.
+    seed : draws them.
+
+    Returns
+    -------
+    A review for each, whose text is the context; `about` has the question and the answers, none where the text holds
+    none.
+
+    Raises
+    ------
+    BadData : the file is missing or of another shape.
     """
     frame = read_columns(file, _COLUMNS)
     found = []
@@ -65,8 +77,11 @@ def _f1(answer: list[str], gold: list[str]) -> float:
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
-    """Of every file: with an answer, without, and all. Rows have `answer` ("" for none), `answered` (the best one
-    whatever the threshold), `no_answer` (how sure it is that there is none), `gold` (texts) and `verbatim`."""
+    """The figures of every file: with an answer, without, and all.
+
+    Rows have `answer` ("" for none), `answered` (the best one whatever the threshold), `no_answer` (how sure it is that
+    there is none), `gold` (texts) and `verbatim`.
+    """
     found: list[Figure] = []
     for name in sorted({str(row["id"]).split("/")[1] for row in rows}):
         own = [row for row in rows if str(row["id"]).split("/")[1] == name]

@@ -23,10 +23,8 @@ def summarize(
 
     Parameters
     ----------
-    config : the engine to load.
-    text, file : where the text comes from (see `pipelines.cli.read_text`).
     length, style : as for `SummarizationPipeline`.
-    as_json : print `to_dict()` of the result instead of the summary.
+    config, text, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.summarization.pipeline import SummarizationPipeline
 

@@ -15,8 +15,22 @@ KINDS = ("rouge1", "rouge2", "rougeL")
 
 
 def read_references(file: Path, limit: int, seed: int) -> list[Review]:
-    """At most `limit` documents of a Parquet file with id, document and summary, drawn by `seed`; `about["reference"]`
-    is the summary, the label means nothing. BadData if the file is missing or of another shape."""
+    """Documents of a file, with summaries that people wrote.
+
+    Parameters
+    ----------
+    file : Parquet with the columns id, document and summary.
+    limit : most documents.
+    seed : draws them.
+
+    Returns
+    -------
+    A review for each; `about["reference"]` is the summary, the label means nothing.
+
+    Raises
+    ------
+    BadData : the file is missing or of another shape.
+    """
     frame = read_columns(file, ("id", "document", "summary"))
     rows = list(zip(frame["id"].astype(str), frame["document"], frame["summary"], strict=True))
     rows = [row for row in rows if all(isinstance(text, str) and text.strip() for text in row)]
