@@ -112,7 +112,7 @@ def test_a_package_of_an_extra_that_is_missing_is_one_sentence(monkeypatch: pyte
 
 def test_other_missing_modules_stay_bugs(monkeypatch: pytest.MonkeyPatch) -> None:
     def serve() -> None:
-        import engine.nowhere  # noqa: F401
+        import engine.nowhere  # type: ignore[import-not-found]  # noqa: F401
 
     monkeypatch.setitem(cli.LAZY, "serve", ("", lambda: cli._single(serve)))  # private: a command with a bug
     with pytest.raises(ModuleNotFoundError):

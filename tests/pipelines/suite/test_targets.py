@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.measure.suite import streams
-from engine.measure.suite.parts import GROUP
+from engine.measure.suite.parts import declared, registered
+from engine.measure.worker import ROOT
 from pipelines.suite import targets
 from tests.engine.measure.suite.test_measurements import Answering, field, quiet
 
@@ -19,11 +18,10 @@ def _no_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "REST_S", 0)
 
 
-def test_the_distribution_registers_them_for_the_suite() -> None:
-    tomllib = pytest.importorskip("tomllib")  # Python 3.11
-    project = (Path(__file__).resolve().parents[3] / "pyproject.toml").read_text(encoding="utf-8")
-    [(name, value)] = tomllib.loads(project)["project"]["entry-points"][GROUP].items()
-    assert EntryPoint(name, value, GROUP).load() is targets.PARTS
+def test_the_project_registers_them_for_the_suite() -> None:
+    [point] = declared(ROOT / "pyproject.toml")
+    assert point.load() is targets.PARTS
+    assert set(targets.PARTS) <= set(registered())
     bounds = [bound for part in targets.PARTS for bound in part.bounds]
     assert [f"{bound.key}: {bound.text()}" for bound in bounds] == [
         "scoring: at least 2.00x", "head: at least 2.00x", "four_tasks: at most 1.40x", "lookup: at least 1.20x",

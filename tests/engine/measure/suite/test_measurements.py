@@ -11,7 +11,7 @@ import pytest
 from engine.measure.speed.compare import Field
 from engine.measure.speed.figures import Shape
 from engine.measure.suite import parts, start, streams
-from engine.measure.suite.parts import GROUP, Part, registered
+from engine.measure.suite.parts import GROUP, Part, declared, registered
 from engine.measure.suite.table import run_suite
 from engine.measure.suite.targets import BOUNDS, Bound
 from engine.measure.worker import WorkerFailed
@@ -119,7 +119,16 @@ def test_what_fails_is_a_row_and_the_rest_is_measured(monkeypatch: pytest.Monkey
     assert found["start"].holds is True and found["context"].holds is True
 
 
-def test_what_other_packages_measure_is_found_by_their_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_other_packages_measure_is_found_by_their_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     point = EntryPoint("a", f"{__name__}:OTHERS", GROUP)
     monkeypatch.setattr(parts, "entry_points", lambda group: [point] if group == GROUP else [])
+    monkeypatch.setattr(parts, "ROOT", tmp_path)
+    assert registered() == list(OTHERS)
+    declaring = f'[project.entry-points."{GROUP}"] # what it measures\na = "{point.value}"\n\n[tool]\nb = "c:d"\n'
+    (tmp_path / "pyproject.toml").write_text(declaring, encoding="utf-8")
+    assert declared(tmp_path / "pyproject.toml") == [point]
+    assert registered() == list(OTHERS)  # installed from this checkout: once
+    monkeypatch.setattr(parts, "entry_points", lambda group: [])
     assert registered() == list(OTHERS)
