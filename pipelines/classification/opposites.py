@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-LEAST = 3  # words exchanged, for a text to count as turned
+MIN_EXCHANGED = 3  # words exchanged, for a text to count as turned
 
 _PAIRS = """
 good bad, great terrible, best worst, better worse, excellent awful, wonderful horrible, amazing dreadful,
@@ -49,9 +49,9 @@ _WORD = re.compile(
 
 def opposite(text: str) -> str | None:
     """`text` with its words of judgement exchanged for their opposites, capitals kept; None where it has fewer than
-    `LEAST` of them."""
+    `MIN_EXCHANGED` of them."""
     turned, count = _WORD.subn(lambda match: _like(match.group(), _OPPOSITE[match.group().lower()]), text)
-    return turned if count >= LEAST else None
+    return turned if count >= MIN_EXCHANGED else None
 
 
 def _like(word: str, other: str) -> str:

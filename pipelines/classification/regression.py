@@ -17,7 +17,7 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # of LogisticRegression's C, on sta
 
 
 @dataclass(frozen=True)
-class Twins:
+class Counterfactuals:
     """Texts turned to their opposite: `of` int [m] has the rows they were turned from, `features` f32 [m, D]."""
 
     of: np.ndarray
@@ -25,7 +25,11 @@ class Twins:
 
 
 def fit(
-    features: np.ndarray, gold: np.ndarray, seed: int, twins: Twins | None = None, share: float = 0.0
+    features: np.ndarray,
+    gold: np.ndarray,
+    seed: int,
+    turned: Counterfactuals | None = None,
+    share: float = 0.0,
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
     """A logistic regression, its strength chosen by cross-validation.
 
@@ -34,9 +38,9 @@ def fit(
     features : f32 [n, D].
     gold : int [n], the index of each row's label.
     seed : shuffles the folds.
-    twins : texts turned to their opposite; those of the rows it is fitted on are fitted too, under the other of two
+    turned : texts turned to their opposite; those of the rows it is fitted on are fitted too, under the other of two
         labels. They would make it less sure than it may be, which the temperature takes back.
-    share : weight of a twin, 0 to 1, where a row has 1.
+    share : weight of a turned text, 0 to 1, where a row has 1.
 
     Returns
     -------
@@ -46,10 +50,10 @@ def fit(
 
     def fitted(rows: np.ndarray, strength: float) -> tuple[StandardScaler, LogisticRegression]:
         x, y, counts = features[rows], gold[rows], np.ones(len(rows))
-        if twins is not None and share:
-            own = np.isin(twins.of, rows)
-            x = np.concatenate([x, twins.features[own]])
-            y = np.concatenate([y, 1 - gold[twins.of[own]]])
+        if turned is not None and share:
+            own = np.isin(turned.of, rows)
+            x = np.concatenate([x, turned.features[own]])
+            y = np.concatenate([y, 1 - gold[turned.of[own]]])
             counts = np.concatenate([counts, np.full(int(own.sum()), share)])
         scaler = StandardScaler().fit(x)
         return scaler, LogisticRegression(C=strength, max_iter=2000).fit(scaler.transform(x), y, sample_weight=counts)
@@ -62,7 +66,7 @@ def fit(
             scaler, model = fitted(rows, strength)
             found[rest] = model.predict_proba(scaler.transform(features[rest].astype(np.float64)))
         logits = np.log(np.clip(found, 1e-12, None))
-        temperature, loss = _cooled(logits, gold)
+        temperature, loss = _best_temperature(logits, gold)
         if best is None or loss < best[0]:
             best = (loss, strength, float((found.argmax(-1) == gold).mean()), temperature)
     assert best is not None
@@ -76,7 +80,7 @@ def fit(
     return (weight.astype(np.float32), bias.astype(np.float32)), reached
 
 
-def _cooled(logits: np.ndarray, gold: np.ndarray) -> tuple[float, float]:
+def _best_temperature(logits: np.ndarray, gold: np.ndarray) -> tuple[float, float]:
     """The temperature that makes logits [n, labels] as sure as they are right, and the log loss that is left."""
 
     def loss(temperature: float) -> float:

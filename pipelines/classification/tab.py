@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.classification.pipeline import ClassificationPipeline
 
 DEFAULT_LABELS = "positive, negative"
-SHOWN = 12  # bars on the page; the endpoint gives all labels
+MAX_BARS = 12  # bars on the page; the endpoint gives all labels
 
 NO_HEAD = "none: any labels"
 
@@ -119,7 +119,9 @@ def inputs() -> list[Component]:
 
 
 def outputs() -> list[Component]:
-    chart = gr.Label(label="Scores", num_top_classes=SHOWN, elem_id=f"{TASK.name}-result", elem_classes=["brisk-bars"])
+    chart = gr.Label(
+        label="Scores", num_top_classes=MAX_BARS, elem_id=f"{TASK.name}-result", elem_classes=["brisk-bars"]
+    )
     return [chart]
 
 
@@ -141,5 +143,5 @@ def classify(
 
 SCREEN = Screen(
     TASK, "How well does each label fit the text? Any labels will do: no training, the model reads them.",
-    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=classify,
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, endpoint=classify,
 )  # fmt: skip

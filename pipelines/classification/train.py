@@ -24,14 +24,14 @@ from engine.errors import UserError
 from engine.measure.reviews import BadData
 from pipelines.classification.heads import FOLDER, READINGS, Head, Reading, read_features, save_head
 from pipelines.classification.opposites import opposite
-from pipelines.classification.regression import FOLDS, Twins, fit
+from pipelines.classification.regression import FOLDS, Counterfactuals, fit
 from pipelines.cli import load_engine, run_app, say, with_engine_options
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
-AFFORDED = 0.01  # of accuracy, for a head that leans on what is said rather than on what it is said of
-LEAST = 5  # rows of a label: one a fold
+MAX_ACCURACY_LOSS = 0.01  # for a head that leans on what is said rather than on what it is said of
+MIN_ROWS = 5  # rows of a label: one a fold
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 Rows = list[tuple[str, str]]  # text, label
@@ -105,15 +105,15 @@ def train(
     layer = min(scores, key=lambda one: scores[one]["log_loss"])
     features = _features(engine, [text for text, _ in given], layer, tokens, read)
     opposites = [(i, text) for i, (own, _) in enumerate(given) if max(weights) and (text := opposite(own)) is not None]
-    twins = None
+    counterfactuals = None
     if opposites:
         read_twins = _features(engine, [text for _, text in opposites], layer, tokens, read)
-        twins = Twins(np.array([i for i, _ in opposites]), read_twins)
-    reached = {one: fit(features, gold, seed, twins, one) for one in weights}
+        counterfactuals = Counterfactuals(np.array([i for i, _ in opposites]), read_twins)
+    reached = {one: fit(features, gold, seed, counterfactuals, one) for one in weights}
     for one, (_, score) in reached.items():
         say(f"turned {one:g}: accuracy {score['accuracy']:.3f}, log loss {score['log_loss']:.3f}, of texts as they are")
     most = max(score["accuracy"] for _, score in reached.values())
-    chosen = max(one for one, (_, score) in reached.items() if score["accuracy"] >= most - AFFORDED)
+    chosen = max(one for one, (_, score) in reached.items() if score["accuracy"] >= most - MAX_ACCURACY_LOSS)
     (weight, bias), held_out = reached[chosen]
     facts = {
         "rows": len(given), "drawn": rows if data == "imdb" else None, "seed": seed, "source": source,
@@ -167,8 +167,8 @@ def _labels(rows: Rows) -> list[str]:
     if len(counts) < 2:
         raise BadData(f"The rows have {len(counts)} label: give at least two.")
     rarest = min(counts, key=lambda label: counts[label])
-    if counts[rarest] < LEAST:
-        raise BadData(f"The label '{rarest}' has {counts[rarest]} rows: give at least {LEAST} of each.")
+    if counts[rarest] < MIN_ROWS:
+        raise BadData(f"The label '{rarest}' has {counts[rarest]} rows: give at least {MIN_ROWS} of each.")
     return sorted(counts)
 
 

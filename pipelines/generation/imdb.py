@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 CONTINUED = "continued/"  # of the ids of reviews whose beginning is continued
-MOST_CONTINUED = 200
+MAX_CONTINUED = 200
 PREFIX_WORDS = 24
 NEW_TOKENS = 64
-LEAST_WORDS = 16  # of a human continuation worth comparing with
+MIN_WORDS = 16  # of a human continuation worth comparing with
 # How a review is asked for that goes on from the words to be continued, and what stands before these where a model has
 # no chat. They move the judge by 43 points [30, 55] and by 13 [0, 25] between "positive" and "negative" on 96 train
 # reviews (docs/prompts.md).
@@ -44,7 +44,7 @@ BEFORE = {
 WAYS = ("plain", *ASKED)
 KNOWN, RECALLED = 50, 30  # tokens of the memorisation probe: given, and to come back word for word
 GREEDY = SamplingParams(max_tokens=RECALLED, temperature=0.0, repetition_penalty=1.0)
-MOST_BLEU = 100  # texts of self-BLEU, which is quadratic
+MAX_BLEU_TEXTS = 100  # texts of self-BLEU, which is quadratic
 
 
 def _gain(row: Row) -> float | None:
@@ -59,7 +59,7 @@ class GenerationEvaluation(Evaluation[Options]):
 
     prompt = "\n".join(
         [
-            f"The first {PREFIX_WORDS} words of at most {MOST_CONTINUED} reviews, to be continued: "
+            f"The first {PREFIX_WORDS} words of at most {MAX_CONTINUED} reviews, to be continued: "
             f"{asdict(PRESETS[DEFAULT_PRESET])}.",
             *(
                 f"{way}: {ASKED[way]!r}, and the model's answer begins with them; {BEFORE[way]!r} before them where it "
@@ -98,9 +98,9 @@ class GenerationEvaluation(Evaluation[Options]):
     @staticmethod
     def more(options: Options) -> list[Review]:
         """Reviews long enough to be continued, half of each label, drawn apart."""
-        least = PREFIX_WORDS + LEAST_WORDS
+        least = PREFIX_WORDS + MIN_WORDS
         long = [review for review in unique_reviews(options.split).reviews if len(review.text.split()) >= least]
-        each = max(1, min(options.limit, MOST_CONTINUED) // 2)
+        each = max(1, min(options.limit, MAX_CONTINUED) // 2)
         drawn = [draw([review for review in long if review.label == label], each, options.seed) for label in (1, 0)]
         return [
             Review(f"{CONTINUED}{review.id}", review.text, review.label)
@@ -133,7 +133,7 @@ class GenerationEvaluation(Evaluation[Options]):
         prefix = " ".join(pieces[:PREFIX_WORDS])
         results = {way: self._continued(prefix, way) for way in WAYS}
         written = {way: result.generated_text.strip() for way, result in results.items()}
-        human = " ".join(pieces[PREFIX_WORDS:][: max(LEAST_WORDS, len(written["plain"].split()))])
+        human = " ".join(pieces[PREFIX_WORDS:][: max(MIN_WORDS, len(written["plain"].split()))])
         labels = judged([*written.values(), human])
         return {
             "prefix": prefix,
@@ -209,12 +209,12 @@ def _self_bleu(name: str, written: Sequence[str]) -> Figure:
     each text is in every other's score."""
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    bags = [words(text) for text in written[:MOST_BLEU]]
+    bags = [words(text) for text in written[:MAX_BLEU_TEXTS]]
     bags = [bag for bag in bags if bag]
     smooth = SmoothingFunction().method1
     scores = [sentence_bleu(bags[:i] + bags[i + 1 :], bag, smoothing_function=smooth) for i, bag in enumerate(bags)]
     value = sum(scores) / len(scores) if len(scores) > 1 else math.nan
-    return Figure(name, value, None, None, len(scores), "", note=f"of the first {MOST_BLEU}")
+    return Figure(name, value, None, None, len(scores), "", note=f"of the first {MAX_BLEU_TEXTS}")
 
 
 def _same_length(first: str, second: str) -> tuple[str, str]:

@@ -203,5 +203,5 @@ def generate(
 
 SCREEN = Screen(
     TASK, "Answers a prompt, or writes on from it, as fast as the machine allows.",
-    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=generate, copies=True,
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, endpoint=generate, copies=True,
 )  # fmt: skip

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
 
 TOP_K = 3
-AROUND = 2_000  # characters of context shown on both sides of an answer: the page stays quick with a long text
-ALWAYS = 1.0  # a threshold that no probability is above
+CHARACTERS_AROUND = 2_000  # of context, shown on both sides of an answer: the page stays quick with a long text
+ALWAYS_ANSWER = 1.0  # a threshold that no probability is above
 HEADERS = ["Answer", "Score", "From", "To"]
 
 # Context, question, how many answers, threshold.
 EXAMPLES = (
-    Example("Who plays Anton?", (FILM, "Who plays Anton?", TOP_K, ALWAYS)),
-    Example("How high is the tower?", (TOWER, "How high is the tower?", TOP_K, ALWAYS)),
-    Example("How long does it bake?", (RECIPE, "How long does the bread bake?", TOP_K, ALWAYS)),
-    Example("When did they leave?", (EXPEDITION, "When did the ship leave?", TOP_K, ALWAYS)),
+    Example("Who plays Anton?", (FILM, "Who plays Anton?", TOP_K, ALWAYS_ANSWER)),
+    Example("How high is the tower?", (TOWER, "How high is the tower?", TOP_K, ALWAYS_ANSWER)),
+    Example("How long does it bake?", (RECIPE, "How long does the bread bake?", TOP_K, ALWAYS_ANSWER)),
+    Example("When did they leave?", (EXPEDITION, "When did the ship leave?", TOP_K, ALWAYS_ANSWER)),
     Example("Not in the text", (RECIPE, "What is the capital of France?", TOP_K, DEFAULT_THRESHOLD)),
 )
 
@@ -57,8 +57,8 @@ def highlighted(context: str, answer: Answer) -> list[tuple[str, str | None]]:
     """The context in three pieces, the answer marked; without one, the beginning of the context."""
     start, end = answer["start"], answer["end"]
     if start == end:
-        return [(context[: 2 * AROUND] + ("…" if len(context) > 2 * AROUND else ""), None)]
-    first, last = max(0, start - AROUND), min(len(context), end + AROUND)
+        return [(context[: 2 * CHARACTERS_AROUND] + ("…" if len(context) > 2 * CHARACTERS_AROUND else ""), None)]
+    first, last = max(0, start - CHARACTERS_AROUND), min(len(context), end + CHARACTERS_AROUND)
     before = ("…" if first else "") + context[first:start]
     after = context[end:last] + ("…" if last < len(context) else "")
     pieces: list[tuple[str, str | None]] = [(before, None), (context[start:end], "answer"), (after, None)]
@@ -124,5 +124,5 @@ def answer(
 
 SCREEN = Screen(
     TASK, "Finds the answer in a text, word for word, and marks the place. Or says that it is not there.",
-    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=answer,
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, endpoint=answer,
 )  # fmt: skip

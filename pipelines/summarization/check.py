@@ -20,11 +20,11 @@ from pipelines.text import sentence_spans
 if TYPE_CHECKING:
     from pipelines.classification.pipeline import ClassificationPipeline
 
-LEAST_COVERAGE = 0.65  # of the draft's words; summaries that people write reach 0.66 (XSum) to 0.9 (CNN/Daily Mail)
-TELLING = 0.5  # log-odds of "positive": a text nearer to 0 has no tone that could be lost
-CLEAR = 1.0  # log-odds towards the text's tone that a draft must reach
-LEAST_WORDS = 5  # of a sentence that can stand alone
-MOST_JUDGED = 12  # sentences whose tone is asked for, the most central ones: each costs a reading of its own
+MIN_COVERAGE = 0.65  # of the draft's words; summaries that people write reach 0.66 (XSum) to 0.9 (CNN/Daily Mail)
+MIN_TONE = 0.5  # log-odds of "positive": a text nearer to 0 has no tone that could be lost
+MIN_TONE_KEPT = 1.0  # log-odds towards the text's tone that a draft must reach
+MIN_WORDS = 5  # of a sentence that can stand alone
+MAX_JUDGED = 12  # sentences whose tone is asked for, the most central ones: each costs a reading of its own
 
 
 class Check:
@@ -44,12 +44,12 @@ class Check:
 
     def fault(self, draft: str) -> str | None:
         """What is wrong with a draft, as the end of "the model's own words ..."; None if it holds."""
-        if coverage(draft, self.text) < LEAST_COVERAGE:
+        if coverage(draft, self.text) < MIN_COVERAGE:
             return "speak of what the text does not"
         named = [name for a, b in sentence_spans(draft) for name in tidy.invented(draft[a:b], self.text)]
         if named:
             return f"name {named[0]}, which the text does not"
-        if abs(self.tone) > TELLING and self._read(draft) * math.copysign(1.0, self.tone) < CLEAR:
+        if abs(self.tone) > MIN_TONE and self._read(draft) * math.copysign(1.0, self.tone) < MIN_TONE_KEPT:
             return f"sound less {'positive' if self.tone > 0 else 'negative'} than the text"
         return None
 
@@ -58,10 +58,10 @@ class Check:
         (`centrality`), short, and in the tone of the whole."""
         pieces = [piece for a, b in sentence_spans(self.text) if (piece := self.text[a:b].strip())]
         lengths = [len(words(piece)) for piece in pieces]
-        fit = [i for i, n in enumerate(lengths) if n >= LEAST_WORDS] or list(range(len(pieces)))[:MOST_JUDGED]
+        fit = [i for i, n in enumerate(lengths) if n >= MIN_WORDS] or list(range(len(pieces)))[:MAX_JUDGED]
         rank = centrality([pieces[i] for i in fit])
         worth = {i: central / math.sqrt(max(1, lengths[i])) for i, central in zip(fit, rank, strict=True)}
-        judged = sorted(fit, key=lambda i: (-worth[i], i))[:MOST_JUDGED]
+        judged = sorted(fit, key=lambda i: (-worth[i], i))[:MAX_JUDGED]
         if len(judged) > 1:
             side = math.copysign(1.0, self.tone)
             worth = {i: worth[i] / (1 + math.exp(-side * self._read(pieces[i]))) for i in judged}

@@ -91,5 +91,5 @@ def summarize(text: str, length: str = "medium", style: str = "prose") -> Callab
 
 SCREEN = Screen(
     TASK, "A summary of a text of any length. What does not fit at once is read in parts, nothing is cut.",
-    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, answer=summarize, copies=True,
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=EXAMPLES, endpoint=summarize, copies=True,
 )  # fmt: skip

@@ -15,13 +15,17 @@ from pipelines import Task
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.work import follow
 
+# Checks the arguments of a request, and gives what runs it on the pipeline: the dicts to send as they come.
+Endpoint = Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]
 # Every event that runs the engine carries both. The engine batches what runs together; more requests wait in the queue.
 ENGINE_EVENTS = 4
 ENGINE_QUEUE = "engine"
 API_SILENCE_S = 1.0  # a request over HTTP that takes longer says so, which also lets it be cancelled
 
 
-def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]) -> None:
+def publish(
+    holder: EngineHolder, task: Task, function: Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]
+) -> None:
     """Publishes a task at `task.endpoint`, inside the Gradio Blocks that are open.
 
     The last value sent is the result; a request that takes longer says what it waits for meanwhile.
@@ -30,14 +34,14 @@ def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[An
     ----------
     holder : where the pipeline comes from.
     task : its command names the endpoint.
-    answer : `answer(*arguments)` checks the arguments and gives a function of the pipeline, whose results are sent. The
-        endpoint has its parameter names, defaults and docstring, in which a parameter is one line.
+    function : `function(*arguments)` checks the arguments and gives a function of the pipeline, whose results are
+        sent. The endpoint has its parameter names, defaults and docstring, in which a parameter is one line.
     """
 
     def handler(*values: Any) -> Iterator[dict[str, Any]]:
         said = 0.0
         try:
-            steps = follow(holder, task.name, answer(*values))
+            steps = follow(holder, task.name, function(*values))
             try:
                 for step in steps:
                     if step.value is not None:
@@ -50,10 +54,10 @@ def publish(holder: EngineHolder, task: Task, answer: Callable[..., Callable[[An
         except UserError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
 
-    signature = inspect.signature(answer, eval_str=True)
+    signature = inspect.signature(function, eval_str=True)
     handler.__signature__ = signature.replace(return_annotation=dict)  # type: ignore[attr-defined]
     handler.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()} | {"return": dict}
-    handler.__name__, handler.__doc__ = task.command, _as_gradio_reads(inspect.getdoc(answer) or "")
+    handler.__name__, handler.__doc__ = task.command, _as_gradio_reads(inspect.getdoc(function) or "")
     published = gr.api(
         handler,
         api_name=task.command,

@@ -15,7 +15,7 @@ from engine.errors import BadRequest, UserError
 from engine.serving.cancellation import Cancellation
 from pipelines import Task
 from pipelines.results import RunInfo
-from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE, publish
+from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE, Endpoint, publish
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.work import Newest, Step, follow
 
@@ -43,8 +43,8 @@ class Screen(Generic[T]):
     start : `start(pipeline, *values of the inputs)` gives the results as they come.
     show : `show(result, *values of the inputs)` gives the values of the outputs and the HTML of the status line.
     examples : each fills the inputs, in their order.
-    answer : `answer(*arguments over HTTP)` checks them and gives the function of the pipeline whose results, dicts, are
-        sent (see `pipelines.ui.endpoint`). Its parameters and its docstring are those of the endpoint.
+    endpoint : `endpoint(*arguments over HTTP)` checks them and gives the function of the pipeline whose results, dicts,
+        are sent (see `pipelines.ui.endpoint`). Its parameters and its docstring are those of the endpoint.
     copies : whether a button copies the first output.
     """
 
@@ -55,7 +55,7 @@ class Screen(Generic[T]):
     start: Callable[..., Iterable[T]]
     show: Callable[..., tuple[list[Any], str]]
     examples: Sequence[Example]
-    answer: Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]
+    endpoint: Endpoint
     copies: bool = False
 
 
@@ -154,7 +154,7 @@ def build(holder: EngineHolder, screen: Screen[Any]) -> None:
                 copy = gr.Button("Copy", size="sm", elem_id=f"{name}-copy", elem_classes=["brisk-copy"], min_width=72)
                 copy.click(None, outputs[:1], None, js="(text) => window.briskCopy(text)", api_visibility="private")
     _wire(holder, screen, inputs, outputs, (run, stop, clear), line)
-    publish(holder, screen.task, screen.answer)
+    publish(holder, screen.task, screen.endpoint)
 
 
 def _wire(

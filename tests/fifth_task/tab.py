@@ -41,5 +41,5 @@ def vowels(text: str) -> Callable[[Any], Iterable[dict[str, Any]]]:
 
 SCREEN = Screen(
     TASK, "How many vowels has the text?",
-    inputs=inputs, outputs=outputs, start=start, show=show, examples=[Example("Three", ("Banana",))], answer=vowels,
+    inputs=inputs, outputs=outputs, start=start, show=show, examples=[Example("Three", ("Banana",))], endpoint=vowels,
 )  # fmt: skip

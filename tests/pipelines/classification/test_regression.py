@@ -22,9 +22,9 @@ def test_a_head_fitted_on_twins_is_as_sure_as_it_is_right() -> None:
     generator = np.random.default_rng(2)
     gold = np.arange(600) % 2
     features = generator.normal(size=(600, 3)) + [1.5, 1.5, 0] * (2 * gold[:, None] - 1)
-    twins = regression.Twins(np.arange(600), features * [-1, 1, 1])
-    (weight, bias), reached = regression.fit(features, gold, 0, twins, 0.5)
-    assert reached["temperature"] < 0.9, "twins alone would leave it unsure"
+    counterfactuals = regression.Counterfactuals(np.arange(600), features * [-1, 1, 1])
+    (weight, bias), reached = regression.fit(features, gold, 0, counterfactuals, 0.5)
+    assert reached["temperature"] < 0.9, "counterfactuals alone would leave it unsure"
     logits = features @ weight.T + bias
     sure = np.exp(logits).max(1) / np.exp(logits).sum(1)
     assert sure.mean() == pytest.approx((logits.argmax(1) == gold).mean(), abs=0.02)
@@ -35,10 +35,10 @@ def test_twins_draw_a_head_from_the_subject_to_what_is_said() -> None:
     generator = np.random.default_rng(1)
     gold = np.arange(200) % 2
     features = generator.normal(size=(200, 2)) + 2 * gold[:, None] - 1
-    twins = regression.Twins(np.arange(0, 200, 2), features[::2] * [-1, 1])
+    counterfactuals = regression.Counterfactuals(np.arange(0, 200, 2), features[::2] * [-1, 1])
 
     def reliance(share: float) -> float:
-        (weight, _), _ = regression.fit(features, gold, 0, twins, share)
+        (weight, _), _ = regression.fit(features, gold, 0, counterfactuals, share)
         said, subject = weight[1] - weight[0]
         return float(subject / said)
 

@@ -79,7 +79,7 @@ def test_turned_texts_count_as_much_as_accuracy_affords(tmp_path: Path, capsys: 
     facts = load_head(str(tmp_path / "heads" / "new.json")).facts
     tried = facts["turned_tried"]
     most = max(score["accuracy"] for score in tried.values())
-    afforded = [float(one) for one, score in tried.items() if score["accuracy"] >= most - train.AFFORDED]
+    afforded = [float(one) for one, score in tried.items() if score["accuracy"] >= most - train.MAX_ACCURACY_LOSS]
     assert set(tried) == {"0", "0.5"} and facts["turned"] == max(afforded)
     assert facts["held_out"] == tried[f"{facts['turned']:g}"]
 

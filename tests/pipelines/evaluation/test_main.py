@@ -36,7 +36,7 @@ def _setting(imdb_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMDB_DIR", str(imdb_dir))
     monkeypatch.setattr(sys, "argv", ["evaluation"])
     monkeypatch.setattr(generation, "PREFIX_WORDS", 4)  # the invented reviews are short
-    monkeypatch.setattr(generation, "LEAST_WORDS", 2)
+    monkeypatch.setattr(generation, "MIN_WORDS", 2)
 
 
 @pytest.fixture
