@@ -50,7 +50,7 @@ def _evaluate() -> typer.Typer:
 
 
 def _bench() -> typer.Typer:
-    from engine.measure.speed.__main__ import main
+    from engine.measure.benchmark import main
 
     return _single(main)
 

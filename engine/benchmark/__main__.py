@@ -3,7 +3,7 @@
 import sys
 
 from engine.measure.command import run_app
-from engine.measure.speed.__main__ import main
+from engine.measure.benchmark import main
 
 if __name__ == "__main__":
     sys.exit(run_app(main))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import engine.measure.speed.__main__ as command
+from engine.measure import benchmark as command
 from engine.measure.command import run_app
 from engine.measure.speed import operators
 from engine.measure.speed.operators import Operator

@@ -1,4 +1,4 @@
-"""The command; see the package's own docstring for how it measures."""
+"""The benchmark from its options to its tables: `python -m engine.benchmark`, `brisk bench`. `speed` says how it measures."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import engine.measure.speed.__main__ as command
+from engine.measure import benchmark as command
 from engine.measure.command import run_app
 from engine.measure.peers.registry import PEERS, Peer, Variant
 from engine.measure.speed import rounds
