@@ -18,6 +18,7 @@ from typer.main import get_command
 
 import brisk
 from engine.errors import UserError
+from engine.measure.command import single
 from pipelines.cli import add_task_commands, run_app
 
 DISTRIBUTION = "brisk-lm"
@@ -52,13 +53,13 @@ def _evaluate() -> typer.Typer:
 def _bench() -> typer.Typer:
     from engine.measure.benchmark import main
 
-    return _single(main)
+    return single(main)
 
 
 def _check() -> typer.Typer:
     from engine.measure.check import main
 
-    return _single(main)
+    return single(main)
 
 
 def _space() -> typer.Typer:
@@ -72,12 +73,6 @@ def _space() -> typer.Typer:
     spec.loader.exec_module(module)
     found: typer.Typer = module.app
     return found
-
-
-def _single(command: Callable[..., None]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(command)
-    return app
 
 
 # Commands that are imported when they are asked for: (what the list of commands says, the app of that one command).

@@ -2,8 +2,8 @@
 
 import sys
 
-from engine.measure.command import run_app
 from engine.measure.benchmark import main
+from engine.measure.command import run_app
 
 if __name__ == "__main__":
     sys.exit(run_app(main))

@@ -1,4 +1,4 @@
-"""The benchmark from its options to its tables: `python -m engine.benchmark`, `brisk bench`. `speed` says how it measures."""
+"""The benchmark, from its options to its tables: `python -m engine.benchmark` and `brisk bench`; `speed` measures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,27 @@ def main(
     ] = False,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "table",
 ) -> None:
-    """Tokens a second of prefill and decode, medians of interleaved rounds, beside peers on the same token ids."""
+    """Tokens a second of prefill and decode, medians of interleaved rounds, beside peers on the same token ids.
+
+    Parameters
+    ----------
+    model : registry name, folder, .gguf file or Hub id.
+    precision : of our engine, with commas between.
+    prompt, new, batch : tokens of a prompt, new ones (2 or more), and prompts at once.
+    threads : of every candidate; 0 takes what this process may use.
+    repeat : counted rounds, 1 or more.
+    vs : peers, with commas between, or none, or all; "" is Transformers alone, and all of them with `suite`.
+    kv_precision, prefill : of our engine, as in `EngineConfig`.
+    suite : measure every target of the project.
+    kernels : only show which arithmetic was chosen for prompts on this machine.
+    operators : only time each operator alone.
+    format : one of `FORMATS`.
+
+    Raises
+    ------
+    BadRequest : the request cannot be run.
+    WorkerFailed : none of our candidates could be loaded.
+    """
     from engine.loading import pick_threads
 
     shape = Shape(prompt, new, batch)

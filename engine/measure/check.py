@@ -41,7 +41,24 @@ def main(
     only: Annotated[str, typer.Option(help="Of --fidelity only the rows whose name contains this.")] = "",
     form: Annotated[str, typer.Option("--format", help=f"How it is printed: {', '.join(FORMATS)}.")] = "table",
 ) -> None:
-    """Hold every fast path to its slow twin; exit code 1 where one differs."""
+    """Hold every fast path to its slow twin; exit code 1 where one differs.
+
+    Parameters
+    ----------
+    model : registry name, folder, .gguf file or Hub id.
+    prompts : how many, of the identity checks.
+    tokens : greedy ones a prompt, 4 to 1,024, by default 32; with `fidelity` those predicted in all, by default 20,000,
+        0 for all.
+    fidelity : measure instead what each precision loses against fp32 on held-out reviews.
+    reviews : how many, of the fidelity.
+    only : part of the name of the rows of fidelity that are measured.
+    form : one of `FORMATS`.
+
+    Raises
+    ------
+    BadRequest : the request cannot be run.
+    typer.Exit : always, with the exit code.
+    """
     if form not in FORMATS:
         raise BadRequest(f"The format '{form}' is unknown: choose among {', '.join(FORMATS)}.")
     if fidelity:

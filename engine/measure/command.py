@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -23,7 +24,7 @@ def run_app(command: typer.Typer | Callable[..., None], arguments: Sequence[str]
     Returns the exit code: 0 done, 2 with one sentence (UserError, wrong usage), 130 on Ctrl-C, or the command's own.
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    app = command if isinstance(command, typer.Typer) else _alone(command)
+    app = command if isinstance(command, typer.Typer) else single(command)
     try:
         app(args=list(arguments) if arguments is not None else None)
     except SystemExit as stop:
@@ -39,9 +40,10 @@ def run_app(command: typer.Typer | Callable[..., None], arguments: Sequence[str]
     return 0
 
 
-def _alone(command: Callable[..., None]) -> typer.Typer:
+def single(command: Callable[..., None]) -> typer.Typer:
+    """An app of one command, whose help is the function's docstring up to the section Parameters."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(command)
+    app.command(help=inspect.cleandoc(command.__doc__ or "").partition("\n\nParameters\n")[0])(command)
     return app
 
 

@@ -19,7 +19,7 @@ import typer
 
 from engine.config import PRECISIONS, EngineConfig
 from engine.errors import UserError
-from engine.measure.command import run_app, say
+from engine.measure.command import run_app, say, single
 from engine.measure.sheet import FORMATS
 from pipelines import TASKS
 from pipelines.cli import load_engine, with_engine_options
@@ -51,6 +51,23 @@ def evaluate(
 
     The report goes to stdout, its path in the last line. Exit codes: 0 done, 1 every row failed, 2 a request that
     cannot be run, 130 stopped by Ctrl-C (partial results are written; `--resume` goes on).
+
+    Parameters
+    ----------
+    config : the engine's settings; its precision is not used.
+    given : options of the tasks, by the name of the field (see `with_task_options`).
+    task : a name in `pipelines.TASKS`, or "all".
+    precision : one or several with commas between; the others are compared with the first.
+    limit, seed, split : the sample, as in `Options`.
+    output : folder of the results; None names one under `results/` after the other options.
+    save_page : of all tasks, where the price list is written too.
+    resume : go on with the run in the folder.
+    format : what is printed, one of `FORMATS`.
+
+    Raises
+    ------
+    UserError : the request cannot be run.
+    typer.Exit : with the exit code, where it is not 0.
     """
     known = list(TASKS)
     if task not in (*known, "all"):
@@ -154,9 +171,7 @@ def _progress(reviews: Sequence[Review]) -> Iterator[Review]:
 def command_line() -> typer.Typer:
     """The command with the options of all tasks there are now."""
     kinds = {task.title: evaluation_of(name).options for name, task in TASKS.items()}
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(with_engine_options(with_task_options(evaluate, kinds)))
-    return app
+    return single(with_engine_options(with_task_options(evaluate, kinds)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from typer.main import get_command
 import brisk
 from brisk import cli
 from engine.errors import UserError
+from engine.measure.command import single
 from pipelines import TASKS
 from pipelines.cli import run_app
 
@@ -105,7 +106,7 @@ def test_a_package_of_an_extra_that_is_missing_is_one_sentence(monkeypatch: pyte
     def serve() -> None:
         import gradio  # noqa: F401
 
-    monkeypatch.setitem(cli.LAZY, "serve", ("", lambda: cli._single(serve)))  # private: a command that needs Gradio
+    monkeypatch.setitem(cli.LAZY, "serve", ("", lambda: single(serve)))
     assert run_app(cli.app, ["serve"]) == 2
     assert capsys.readouterr().err == "Error: This needs gradio, which is not installed: pip install 'brisk-lm[app]'.\n"
 
@@ -114,7 +115,7 @@ def test_other_missing_modules_stay_bugs(monkeypatch: pytest.MonkeyPatch) -> Non
     def serve() -> None:
         import engine.nowhere  # type: ignore[import-not-found]  # noqa: F401
 
-    monkeypatch.setitem(cli.LAZY, "serve", ("", lambda: cli._single(serve)))  # private: a command with a bug
+    monkeypatch.setitem(cli.LAZY, "serve", ("", lambda: single(serve)))
     with pytest.raises(ModuleNotFoundError):
         run_app(cli.app, ["serve"])
 
