@@ -23,11 +23,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaded:
-    """A backend, its tokenizer, and what to say about them."""
+    """A backend, its tokenizer, and what to say about them.
+
+    Attributes
+    ----------
+    backend : the model; not warmed yet.
+    tokenizer : of the same model.
+    on_thread : to be called on the thread that will run the model, before it does.
+    describe : gives what is loaded in words, from the seconds that loading took.
+    """
 
     backend: Backend
     tokenizer: Tokenizer
-    on_thread: Callable[[], None]  # to be called on the thread that will run the model
+    on_thread: Callable[[], None]
     describe: Callable[[float], EngineInfo]
 
     def info(self, load_s: float) -> EngineInfo:

@@ -53,18 +53,36 @@ class Timing:
 
 @dataclass(frozen=True)
 class Token:
-    """One step of a stream: `text` is what became readable with it (may be empty inside an emoji)."""
+    """One step of a stream.
+
+    Attributes
+    ----------
+    id : the token.
+    text : what became readable with it; may be empty inside an emoji.
+    logprob : natural logarithm of its probability, before penalties and filters; None where it was not asked for.
+    top : (token id, log-probability) of the likeliest, best first, as many as were asked for.
+    timing : where the time went so far.
+    """
 
     id: int
     text: str
     logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()  # (token id, log-probability), most likely first
+    top: tuple[tuple[int, float], ...] = ()
     timing: Timing | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The whole answer to one prompt. `token_ids` may hold more than `text` shows when a stop string cut it."""
+    """The whole answer to one prompt.
+
+    Attributes
+    ----------
+    text : what was written, up to a stop string.
+    token_ids : every token made; more than `text` shows where a stop string cut it.
+    logprobs, top_logprobs : as in `Token`, one for each token; None where they were not asked for.
+    seed : repeats the draw.
+    timing : where the time went, and why it ended.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -76,7 +94,14 @@ class Completion:
 
 @dataclass(frozen=True)
 class Scores:
-    """`logprobs[c]`: natural-log probability of choice c after the prompt, summed over its `tokens[c]` tokens."""
+    """How likely each choice is after a prompt.
+
+    Attributes
+    ----------
+    logprobs : natural logarithm of each choice's probability, summed over its tokens.
+    tokens : how many tokens each choice has.
+    timing : of reading the prompt.
+    """
 
     logprobs: tuple[float, ...]
     tokens: tuple[int, ...]
@@ -85,17 +110,30 @@ class Scores:
 
 @dataclass(frozen=True)
 class Span:
-    """A run of allowed tokens found by constrained search: tokens `start` to `end` (exclusive) of the allowed text."""
+    """A run of allowed tokens found by constrained search.
+
+    Attributes
+    ----------
+    start, end : first token, and the one after the last, in the allowed text.
+    logprob : natural logarithm of the probability of the tokens and of stopping after them, given the prompt.
+    tokens : how many there are.
+    """
 
     start: int
     end: int
-    logprob: float  # of the tokens and of stopping after them, given the prompt
+    logprob: float
     tokens: int
 
 
 @dataclass(frozen=True)
 class SpanSearch:
-    """The most likely spans, best first; `timing` is of reading the prompt, not of the search."""
+    """What a constrained search found.
+
+    Attributes
+    ----------
+    spans : the likeliest, best first.
+    timing : of reading the prompt, not of the search.
+    """
 
     spans: tuple[Span, ...]
     timing: Timing
@@ -103,19 +141,38 @@ class SpanSearch:
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """`logprobs[i]` (float32, natural log) is of `token_ids[i + 1]` given `token_ids[: i + 1]`."""
+    """How likely each token of a text is after those before it.
 
-    token_ids: np.ndarray  # int64 [T]
-    logprobs: np.ndarray  # float32 [T - 1]
+    Attributes
+    ----------
+    token_ids : i64 [T].
+    logprobs : f32 [T - 1]; entry i is the natural logarithm of the probability of token i + 1.
+    """
+
+    token_ids: np.ndarray
+    logprobs: np.ndarray
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What is loaded, in words fit for a screen. `notes` are sentences on anything that is not as one might expect:
-    a fallback and its cause, a shortened window.
+    """What is loaded, in words fit for a screen.
 
-    `kv_precision` is what keys and values are stored in, `prefill` what prompts are computed in: "fp32", "half"
-    (16 bit) or "int8".
+    Attributes
+    ----------
+    model, source : its name, and where its weights come from.
+    family : architecture, as the model's own config names it.
+    backend : "native" or "transformers".
+    kind : what it is made for.
+    precision : how weights are stored, as in `EngineConfig`.
+    device, threads : where it runs, and with how many CPU threads.
+    max_context : tokens in the window.
+    layers, hidden : layers, and numbers of the residual stream.
+    parameters : numbers the model is made of.
+    weight_bytes : bytes its weights take.
+    load_s : seconds that loading took.
+    kv_precision : what keys and values are stored in.
+    prefill : what prompts are computed in: "fp32", "half" (16 bit), "int16" or "int8".
+    notes : sentences on anything that is not as one might expect: a fallback and its cause, a shortened window.
     """
 
     model: str

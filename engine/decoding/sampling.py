@@ -21,7 +21,14 @@ SLACK = 1e-3  # more than rounding can move a probability
 
 @dataclass(frozen=True)
 class Choice:
-    """The token taken. Log-probabilities are the model's own, before any penalty or filter."""
+    """The token taken. Log-probabilities are the model's own, before any penalty or filter.
+
+    Attributes
+    ----------
+    id : the token.
+    logprob : natural logarithm of its probability; None where nothing was to be reported.
+    top : (token id, log-probability) of the likeliest, best first.
+    """
 
     id: int
     logprob: float | None = None

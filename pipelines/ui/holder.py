@@ -140,11 +140,11 @@ class EngineHolder:
             with suppress(Exception):  # whoever asks for this one hears why
                 pipelines[task.name] = load(task.pipeline)(engine)
         with self._changed:
-            old, self._engine, self._pipelines = self._engine, engine, pipelines
+            if self._closed:
+                old = engine
+            else:
+                old, self._engine, self._pipelines = self._engine, engine, pipelines
             self._set(phase="ready", message="Ready", share=1.0, busy=False, error="", info=engine.info, config=config)
-            closed = self._closed
-        if closed:
-            engine.close()
         if old is not None:
             old.close()
 

@@ -21,11 +21,18 @@ FRAME_S = 0.04  # the shortest time between two updates: 25 a second look smooth
 
 @dataclass(frozen=True)
 class Step(Generic[T]):
-    """A sign of life. `value` is the newest result, None where nothing is new; `stage` says what is waited for."""
+    """A sign of life.
+
+    Attributes
+    ----------
+    value : the newest result; None where nothing is new.
+    stage : what is waited for, in words.
+    seconds : since the request began to wait, or to run.
+    """
 
     value: T | None
     stage: str
-    seconds: float  # since the request began to run
+    seconds: float
 
 
 class Newest:
