@@ -2,6 +2,9 @@
 
     import brisk
 
+    summarize = brisk.pipeline("summarization")
+    summarize("A long text ...")[0]["summary_text"]
+
     with brisk.Engine(brisk.EngineConfig(precision="int8")) as engine:
         engine.generate("The film was", brisk.SamplingParams(max_tokens=32))[0].text
 
@@ -10,6 +13,7 @@ Importing it loads no torch: that comes with the first engine.
 
 from typing import TYPE_CHECKING
 
+from brisk.calls.pipeline import pipeline
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadModel, BadRequest, UserError
 
@@ -25,6 +29,7 @@ __all__ = [
     "SamplingParams",
     "UserError",
     "__version__",
+    "pipeline",
     "shared_engine",
 ]
 

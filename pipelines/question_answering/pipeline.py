@@ -51,7 +51,13 @@ class QuestionAnsweringPipeline:
         require_kind(engine, "question answering", "causal", "question-answering")
 
     def __call__(
-        self, question: str, context: str, *, top_k: int = 1, no_answer_threshold: float = prompts.DEFAULT_THRESHOLD
+        self,
+        question: str,
+        context: str,
+        *,
+        top_k: int = 1,
+        no_answer_threshold: float = prompts.DEFAULT_THRESHOLD,
+        max_answer_tokens: int = MAX_ANSWER_TOKENS,
     ) -> AnswerResult:
         """The best answers.
 
@@ -61,6 +67,7 @@ class QuestionAnsweringPipeline:
         context : the text that holds the answer, of any length.
         top_k : how many answers, 1 to `MAX_TOP_K`; fewer come back when the context has fewer different ones.
         no_answer_threshold : 0 to 1; when `no_answer` is above it, the first answer is the empty one. 1 always answers.
+        max_answer_tokens : most tokens of an answer, 1 to `MAX_ANSWER_TOKENS`.
 
         Returns
         -------
@@ -82,10 +89,12 @@ class QuestionAnsweringPipeline:
             raise BadRequest(f"top_k is {top_k}: give 1 to {MAX_TOP_K}.")
         if not 0 <= no_answer_threshold <= 1:
             raise BadRequest(f"The no-answer threshold is {no_answer_threshold}: give 0 to 1.")
+        if not 1 <= max_answer_tokens <= MAX_ANSWER_TOKENS:
+            raise BadRequest(f"An answer of {max_answer_tokens} tokens is asked for: give 1 to {MAX_ANSWER_TOKENS}.")
         if self.engine.info.kind == "question-answering":
-            found, no_answer, timing = self._extract(question, context, top_k)
+            found, no_answer, timing = self._extract(question, context, top_k, max_answer_tokens)
         else:
-            found, no_answer, timing = self._search(question, context, top_k)
+            found, no_answer, timing = self._search(question, context, top_k, max_answer_tokens)
         answers = _distinct(found)
         if no_answer > no_answer_threshold or not answers:
             answers = [Answer(answer="", score=no_answer, start=0, end=0), *answers]
@@ -115,7 +124,7 @@ class QuestionAnsweringPipeline:
             piece = piece[: len(piece) // 2]
         return piece
 
-    def _search(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
+    def _search(self, question: str, context: str, top_k: int, max_tokens: int) -> tuple[list[Answer], float, Timing]:
         """Answers of all windows, the probability of none, and the work that took."""
         tokenizer = self.engine.tokenizer
         found: list[Answer] = []
@@ -132,7 +141,7 @@ class QuestionAnsweringPipeline:
                 self._prompt(question, piece),
                 allowed,
                 top_k=max(MASS_SPANS, 2 * top_k),
-                max_tokens=MAX_ANSWER_TOKENS,
+                max_tokens=max_tokens,
                 end=end,
             )
             # The answer comes when the search is over; the speed is that of reading alone.
@@ -143,9 +152,9 @@ class QuestionAnsweringPipeline:
         no_answer = prompts.UNANSWERED_MASS / (prompts.UNANSWERED_MASS + in_text)
         return found, no_answer, total_timing(timings)
 
-    def _extract(self, question: str, context: str, top_k: int) -> tuple[list[Answer], float, Timing]:
+    def _extract(self, question: str, context: str, top_k: int, max_tokens: int) -> tuple[list[Answer], float, Timing]:
         began = time.perf_counter()
-        spans, null_score = self.engine.answer(question, context, top_k=2 * top_k)
+        spans, null_score = self.engine.answer(question, context, top_k=2 * top_k, max_answer_tokens=max_tokens)
         tokens = len(self.engine.tokenizer.encode(question)) + len(self.engine.tokenizer.encode(context))
         found = [Answer(answer=context[start:end], score=score, start=start, end=end) for start, end, score in spans]
         seconds = time.perf_counter() - began  # reading and search together: no token is generated

@@ -49,12 +49,20 @@ class SummarizationPipeline:
         self.engine = engine
         self.judge = ClassificationPipeline(engine) if check and engine.info.kind == "causal" else None
 
-    def __call__(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> SummaryResult:
+    def __call__(
+        self,
+        text: str,
+        *,
+        length: LengthName = "medium",
+        style: Style = "prose",
+        max_tokens: int | None = None,
+        min_tokens: int | None = None,
+    ) -> SummaryResult:
         """The whole summary at once.
 
         Parameters
         ----------
-        text, length, style : as for `stream`.
+        text, length, style, max_tokens, min_tokens : as for `stream`.
 
         Returns
         -------
@@ -67,12 +75,20 @@ class SummarizationPipeline:
         BadRequest : as for `stream`.
         """
         result = None
-        for update in self.stream(text, length=length, style=style):
+        for update in self.stream(text, length=length, style=style, max_tokens=max_tokens, min_tokens=min_tokens):
             result = update.result
         assert result is not None, "the last update carries the result"
         return result
 
-    def stream(self, text: str, *, length: LengthName = "medium", style: Style = "prose") -> Iterator[SummaryUpdate]:
+    def stream(
+        self,
+        text: str,
+        *,
+        length: LengthName = "medium",
+        style: Style = "prose",
+        max_tokens: int | None = None,
+        min_tokens: int | None = None,
+    ) -> Iterator[SummaryUpdate]:
         """The summary so far after every token.
 
         Parameters
@@ -80,6 +96,7 @@ class SummarizationPipeline:
         text : a text of any length.
         length : how much is asked for, see `LENGTHS`; never more tokens than the text has.
         style : "prose" is one paragraph; "bullets" are lines that start with "- ".
+        max_tokens, min_tokens : most tokens the model writes, and fewest; None takes those of the length.
 
         Returns
         -------
@@ -96,17 +113,20 @@ class SummarizationPipeline:
         if style not in get_args(Style):
             raise BadRequest(f"The style '{style}' is unknown: choose {' or '.join(get_args(Style))}.")
         tokens = len(self.engine.tokenizer.encode(text))
-        params = self._params(length, tokens)
+        params = self._params(length, tokens, max_tokens, min_tokens)
         room = room_for_text(self.engine, beside=len(self._prompt("", length, style)) + 2, max_tokens=params.max_tokens)
         return self._updates(text, length, style, params, room)
 
-    def _params(self, length: LengthName, text_tokens: int) -> SamplingParams:
+    def _params(
+        self, length: LengthName, text_tokens: int, max_tokens: int | None, min_tokens: int | None
+    ) -> SamplingParams:
         """Greedy: a summary should not change from one run to the next."""
         bounds = LENGTHS[length]
-        most = max(16, min(bounds.max_tokens, text_tokens, self.engine.info.max_context // 4))
+        window = self.engine.info.max_context // 4
+        most = max(16, min(bounds.max_tokens, text_tokens, window)) if max_tokens is None else min(max_tokens, window)
         return SamplingParams(
             max_tokens=most,
-            min_tokens=min(bounds.min_tokens, most // 4),
+            min_tokens=min(bounds.min_tokens, most // 4) if min_tokens is None else min(min_tokens, most),
             no_repeat_ngram_size=prompts.NO_REPEAT_NGRAM_SIZE,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,16 +33,18 @@ class FakeTokenizer:
     def __init__(self) -> None:
         self._pieces = list(_SPECIALS)
         self._ids = {piece: i for i, piece in enumerate(self._pieces)}
+        self._growing = threading.Lock()
 
     @property
     def vocab_size(self) -> int:
         return len(self._pieces)
 
     def _id(self, piece: str) -> int:
-        if piece not in self._ids:
-            self._ids[piece] = len(self._pieces)
-            self._pieces.append(piece)
-        return self._ids[piece]
+        with self._growing:
+            if piece not in self._ids:
+                self._ids[piece] = len(self._pieces)
+                self._pieces.append(piece)
+            return self._ids[piece]
 
     def encode(self, text: str, *, add_bos: bool | None = None) -> list[int]:
         return self.encode_with_offsets(text)[0]
