@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 from gradio_client import Client
 
+import brisk.cli
 import pipelines
 import pipelines.evaluation.__main__ as evaluation
 from brisk import app
@@ -78,3 +80,14 @@ def test_it_is_evaluated(imdb_dir: Path, tmp_path: Path, monkeypatch: pytest.Mon
     [figure] = [row for row in report["precisions"][0]["figures"] if row["name"] == "vowels a review"]
     assert report["environment"]["options"]["beside"] == "Banana"
     assert figure["n"] == 9 and figure["value"] > 10 and report["complete"]
+
+
+def test_what_the_tasks_share_names_none_of_them() -> None:
+    package = Path(pipelines.__file__).parent
+    shared = [*(package / "ui").glob("*.py"), *(package / "evaluation").glob("*.py"), *package.glob("[a-z]*.py")]
+    shared += [package / "__main__.py", Path(app.__file__), Path(brisk.cli.__file__)]
+    assert len(shared) > 15
+    names = "|".join(word for task in pipelines.TASKS.values() for word in (task.name, task.command))
+    for file in shared:
+        found = re.search(rf"pipelines[./](?:{names})\b|[\"'/](?:{names})[\"']", file.read_text(encoding="utf-8"))
+        assert found is None, f"{file} knows {found}"
