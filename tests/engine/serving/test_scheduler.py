@@ -129,14 +129,20 @@ def test_cancelled_while_waiting_never_runs(start: Start, tokenizer: Tokenizer) 
     assert second.tokens == []
 
 
-def test_a_failing_prompt_fails_alone(start: Start, tokenizer: Tokenizer) -> None:
-    scheduler = start(FakeBackend(poison=49))
-    good, bad = request(tokenizer, [4], 5), request(tokenizer, [4, 49], 5)
+def fails_alone(scheduler: Scheduler, tokenizer: Tokenizer, prompt: list[int], sentence: str) -> None:
+    """The request of `prompt` ends with an error that says so, and one beside it as if it were alone."""
+    good, bad = request(tokenizer, [4], 5), request(tokenizer, prompt, 5)
     scheduler.submit(bad)
     scheduler.submit(good)
-    with pytest.raises(RuntimeError, match="poisoned"):
+    with pytest.raises((RuntimeError, ValueError), match=sentence):
         ids(bad)
+    assert bad.finish_reason == "error"
     assert ids(good) == expected(4, 5)
+
+
+def test_a_failing_prompt_fails_alone(start: Start, tokenizer: Tokenizer) -> None:
+    scheduler = start(FakeBackend(poison=49))
+    fails_alone(scheduler, tokenizer, [4, 49], "poisoned")
 
 
 def test_not_a_number_fails_that_request_with_a_sentence(start: Start, tokenizer: Tokenizer) -> None:
@@ -147,13 +153,7 @@ def test_not_a_number_fails_that_request_with_a_sentence(start: Start, tokenizer
                 logits[2] = np.nan
             return logits
 
-    scheduler = start(Broken())
-    good, bad = request(tokenizer, [4], 5), request(tokenizer, [30], 5)
-    scheduler.submit(good)
-    scheduler.submit(bad)
-    with pytest.raises(ValueError, match="not finite"):
-        ids(bad)
-    assert ids(good) == expected(4, 5)
+    fails_alone(start(Broken()), tokenizer, [30], "not finite")
 
 
 def test_jobs_and_streams_take_turns(start: Start, tokenizer: Tokenizer) -> None:
