@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from brisk.calls.pipeline import ALIASES, NAMES
 from engine.config import EngineConfig, SamplingParams
 from engine.weights import REGISTRY
 from pipelines import TASKS
-from tests.docs.documents import ROOT, text_of
+from tests.docs.documents import README, ROOT, text_of
 
 CONFIGURATION = text_of(ROOT / "docs/configuration.md")
 USAGE = text_of(ROOT / "docs/usage.md")
@@ -72,5 +73,27 @@ def test_the_variables_of_make_are_described() -> None:
     assert described("make") == known
 
 
+def test_every_task_of_the_calls_has_a_row() -> None:
+    [rows] = re.findall(r"^\| task \| arguments \|.*?\n\n", USAGE, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`([\w-]+-[\w-]+|summarization)`", rows)) == {*NAMES, *ALIASES}
+    for row in rows.strip().splitlines()[2:]:
+        name = re.findall(r"`([\w-]+)`", row)[0].replace("-", "_")
+        module = (ROOT / f"brisk/calls/{name}.py").read_text(encoding="utf-8")
+        for argument in re.findall(r"`(\w+)`", row.split("|")[2]):
+            assert re.search(rf"^ +{argument}:", module, re.MULTILINE), f"{name} has no {argument}"
+
+
 def test_every_endpoint_has_a_row() -> None:
     assert set(re.findall(r"^\| `(/\w+)` \|", USAGE, re.MULTILINE)) == {task.endpoint for task in TASKS.values()}
+
+
+def test_the_speeds_of_the_readme_are_those_of_the_benchmarks() -> None:
+    """Row by row: a figure of the README's table stands beside the same engine on the page of the benchmarks."""
+    benchmarks = text_of(ROOT / "docs/benchmarks.md").replace("CTranslate2 fp32", "CTranslate2 float32")
+    rows = re.findall(r"^\| \**([\w. ]+?)\**(?: \(.*?\))? \|((?: [\d.]+ \|){4})$", text_of(README), re.MULTILINE)
+    assert {"Brisk int8", "Transformers fp32", "llama.cpp Q8_0"} <= {name for name, _ in rows}
+    for name, cells in rows:
+        beside = " ".join(re.findall(rf"^\| {re.escape(name)} \|.*$", benchmarks, re.MULTILINE))
+        for figure in re.findall(r"[\d.]+", cells):
+            said = beside if (name, figure) != ("Brisk fp32", "932") else benchmarks  # of a later run, in the text
+            assert re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", said), f"{name}: {figure}"
