@@ -8,13 +8,6 @@ from typing import Any, TypedDict
 from pipelines.results import RunInfo
 
 
-class LabelScore(TypedDict):
-    """A label and how well it fits, 0 to 1."""
-
-    label: str
-    score: float
-
-
 @dataclass(frozen=True)
 class ClassificationResult:
     """The labels of a text. `to_dict()` has the best one at its top, and all of them in `scores`.
@@ -31,3 +24,10 @@ class ClassificationResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.scores[0], "scores": [dict(row) for row in self.scores], **self.info.to_dict()}
+
+
+class LabelScore(TypedDict):
+    """A label and how well it fits, 0 to 1."""
+
+    label: str
+    score: float

@@ -50,14 +50,9 @@ class SummarizationPipeline:
         self.judge = ClassificationPipeline(engine) if check and engine.info.kind == "causal" else None
 
     def __call__(
-        self,
-        text: str,
-        *,
-        length: LengthName = "medium",
-        style: Style = "prose",
-        max_tokens: int | None = None,
+        self, text: str, *, length: LengthName = "medium", style: Style = "prose", max_tokens: int | None = None,
         min_tokens: int | None = None,
-    ) -> SummaryResult:
+    ) -> SummaryResult:  # fmt: skip
         """The whole summary at once.
 
         Parameters
@@ -81,14 +76,9 @@ class SummarizationPipeline:
         return result
 
     def stream(
-        self,
-        text: str,
-        *,
-        length: LengthName = "medium",
-        style: Style = "prose",
-        max_tokens: int | None = None,
+        self, text: str, *, length: LengthName = "medium", style: Style = "prose", max_tokens: int | None = None,
         min_tokens: int | None = None,
-    ) -> Iterator[SummaryUpdate]:
+    ) -> Iterator[SummaryUpdate]:  # fmt: skip
         """The summary so far after every token.
 
         Parameters
