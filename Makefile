@@ -10,10 +10,10 @@ export PORT ?= 7860
 TORCH_INDEX ?= $(if $(and $(filter Linux,$(shell uname -s)),$(if $(wildcard /dev/nvidia0),,cpu)),https://download.pytorch.org/whl/cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary
 
-.PHONY: help run test lint format screenshots peers space clean
+.PHONY: help run test test-quick lint format screenshots peers space clean
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' | awk -F'|' '{printf "  %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1|/' | awk -F'|' '{printf "  %-18s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## set up once, then serve on http://127.0.0.1:7860 (HOST, PORT, ARGS)
 	@exec $(BIN)/python app.py $(ARGS)
@@ -21,10 +21,14 @@ run: $(VENV)/.run ## set up once, then serve on http://127.0.0.1:7860 (HOST, POR
 test: $(VENV)/.dev chromium ## set up once, then run all tests (PYTEST_ARGS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev ## ruff and mypy
+test-quick: $(VENV)/.dev ## the tests without the real model, a browser and what is slow: under 90 seconds (PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not model and not browser and not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy, and the layers of import-linter
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(VENV)/.dev ## let ruff format and sort
 	@$(BIN)/ruff format .

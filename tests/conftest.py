@@ -35,10 +35,10 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 @pytest.fixture(autouse=True)
 def _users_cache_for_model_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("model") is not None:
-        _restore_users_cache(monkeypatch)
+        restore_users_cache(monkeypatch)
 
 
-def _restore_users_cache(patch: pytest.MonkeyPatch) -> None:
+def restore_users_cache(patch: pytest.MonkeyPatch) -> None:
     if _USER_CACHE is None:
         patch.delenv("BRISK_CACHE", raising=False)
     else:
@@ -58,7 +58,7 @@ def default_model_folder() -> Iterator[Path]:
     from engine.weights import resolve
 
     with pytest.MonkeyPatch.context() as patch:
-        _restore_users_cache(patch)
+        restore_users_cache(patch)
         yield resolve(DEFAULT_MODEL).folder
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import _restore_users_cache
+from tests.conftest import restore_users_cache
 
 START_S = 120.0  # a slow machine imports torch and compiles the kernels at the same time
 END_S = 20.0
@@ -36,7 +36,7 @@ def served(folder: Path, log: Path, host_variable: str = "HOST", port_variable: 
     port = free_port()
     ours = ("PYTHONPATH", "HOST", "PORT", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT")
     with pytest.MonkeyPatch.context() as patch:
-        _restore_users_cache(patch)
+        restore_users_cache(patch)
         env = {name: value for name, value in os.environ.items() if name not in ours}
     env |= {host_variable: "127.0.0.1", port_variable: str(port)}
     url = f"http://127.0.0.1:{port}"

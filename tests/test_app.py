@@ -93,7 +93,7 @@ def test_everything_but_the_endpoints_is_private(page: Any) -> None:
 
 
 def test_the_queue_is_bounded(page: Any) -> None:
-    assert page._queue.max_size == QUEUE
+    assert page._queue.max_size == QUEUE  # Gradio tells it nowhere else
 
 
 # ---- over HTTP

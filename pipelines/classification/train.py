@@ -41,12 +41,12 @@ Rows = list[tuple[str, str]]  # text, label
 @with_engine_options
 def train(
     config: EngineConfig,
-    name: Annotated[str, typer.Option(help="Of the head.")],
+    name: Annotated[str, typer.Option(help="Name of the head.")],
     data: Annotated[str, typer.Option(help="imdb, or a .csv or .jsonl file with a text and a label a row.")] = "imdb",
-    text_column: Annotated[str, typer.Option(help="Of the file.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Of the file.")] = "label",
-    rows: Annotated[int, typer.Option(help="Of IMDB's train split, half of each label.")] = 5000,
-    seed: Annotated[int, typer.Option(help="Of the draw and of the folds.")] = 0,
+    text_column: Annotated[str, typer.Option(help="Column of the file that holds the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the file that holds the labels.")] = "label",
+    rows: Annotated[int, typer.Option(help="Reviews of IMDB's train split, half of each label.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Seed of the draw and of the folds.")] = 0,
     layers: Annotated[str, typer.Option(help="To choose among, with commas between.")] = "12,16,20,24",
     choose_on: Annotated[int, typer.Option(help="Rows that the layer is chosen on.")] = 1000,
     tokens: Annotated[int, typer.Option(help="Most tokens read of a text: its head and its tail.")] = 256,

@@ -40,7 +40,7 @@ def generate(
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(help="No run of so many tokens twice in the output.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the random draw.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats a random draw.", show_default=False)] = None,
     stop: Annotated[
         list[str] | None, typer.Option(help="A string that ends the text; repeat it.", show_default=False)
     ] = None,

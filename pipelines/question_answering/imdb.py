@@ -172,7 +172,7 @@ class QuestionAnsweringEvaluation(Evaluation[QuestionAnsweringOptions]):
         }
 
     def _log_odds(self, text: str) -> tuple[list[float], Shortened | None]:
-        """Of yes against no, for both questions."""
+        """The log-odds of yes against no for both questions, and what was left out of the text."""
         beside = len(text_prompt(self.engine, "", PLAIN.format(question=DISLIKED))) + 2  # two seams may split anew
         text, shortened = shorten_text(
             self.engine.tokenizer, text, room_for_text(self.engine, beside=beside, max_tokens=2)

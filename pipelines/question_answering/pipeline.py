@@ -146,7 +146,7 @@ class QuestionAnsweringPipeline:
             )
             # The answer comes when the search is over; the speed is that of reading alone.
             timings.append(replace(search.timing, ttft_s=time.perf_counter() - began))
-            found += [_answer(context, span, places) for span in search.spans]
+            found += [answer_of_span(context, span, places) for span in search.spans]
             # The answer is in one window, so the one that is surest of having it decides.
             in_text = max(in_text, sum(math.exp(span.logprob) for span in search.spans[:MASS_SPANS]))
         no_answer = prompts.UNANSWERED_MASS / (prompts.UNANSWERED_MASS + in_text)
@@ -161,8 +161,15 @@ class QuestionAnsweringPipeline:
         return found, null_score, Timing(tokens, ttft_s=seconds, prefill_s=seconds)
 
 
-def _answer(context: str, span: Span, places: list[tuple[int, int]]) -> Answer:
-    """The characters of a span, without white space around them, and with cut words completed."""
+def answer_of_span(context: str, span: Span, places: list[tuple[int, int]]) -> Answer:
+    """The characters of a span, without white space around them, and with cut words completed.
+
+    Parameters
+    ----------
+    context : the whole context.
+    span : a run of the tokens that were allowed, end excluded, with its log-probability.
+    places : (start, end) in `context` of each of those tokens.
+    """
     start, end = places[span.start][0], places[span.end - 1][1]
     while start < end and context[start].isspace():
         start += 1

@@ -91,7 +91,7 @@ def busy_line(step: Step[Any], text: str = "") -> str:
     return status_line(step.stage if not text else "Writing", text or f"{step.seconds:.1f} s", kind="busy")
 
 
-def _stopped(line: str) -> str:
+def stopped_line(line: str) -> str:
     """The line after Stop keeps what it said before."""
     inside = re.sub(r"^.*?<span>(.*?)</span>.*$", r"\1", line or "", flags=re.DOTALL)
     return status_line("Stopped", html.unescape(inside), kind="stopped")
@@ -203,7 +203,7 @@ def _wire(
         api_visibility="private",
     )
     stop.click(
-        lambda before: (_stopped(before), gr.update(interactive=False)),
+        lambda before: (stopped_line(before), gr.update(interactive=False)),
         [line],
         [line, stop],
         queue=False,

@@ -9,13 +9,13 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 from tests.browser.served import SIZE, Served, chromium, ready, served
-from tests.conftest import _restore_users_cache
+from tests.conftest import restore_users_cache
 
 
 @pytest.fixture(scope="session")
 def app() -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
-        _restore_users_cache(patch)
+        restore_users_cache(patch)
         with served() as running:
             yield running
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.errors import BadRequest
 from engine.results import Span
-from pipelines.question_answering.pipeline import QuestionAnsweringPipeline, _answer
+from pipelines.question_answering.pipeline import QuestionAnsweringPipeline, answer_of_span
 from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 from tests.pipelines.fake_engine import FakeEngine, FakeTokenizer
 
@@ -102,7 +102,7 @@ def test_any_span_becomes_whole_words_of_the_context(context: str, data: st.Data
     _, places = FakeTokenizer().encode_with_offsets(context)
     start = data.draw(st.integers(0, len(places) - 1))
     end = data.draw(st.integers(start + 1, len(places)))
-    answer = _answer(context, Span(start, end, -1.0, end - start), places)
+    answer = answer_of_span(context, Span(start, end, -1.0, end - start), places)
     assert answer["answer"] == context[answer["start"] : answer["end"]]
     assert answer["answer"] == answer["answer"].strip()
     if answer["answer"]:

@@ -112,7 +112,7 @@ def test_texts_on_the_line_are_never_html() -> None:
     line = screen.status_line("Done", NASTY, [NASTY])
     assert "<img" not in line and "<script" not in line and line.count("&lt;img") == 2
     assert "<img" not in screen.toast(UserError(NASTY)).message
-    stopped = screen._stopped(screen.status_line("Writing", NASTY, kind="busy"))
+    stopped = screen.stopped_line(screen.status_line("Writing", NASTY, kind="busy"))
     assert "Stopped" in stopped and "&lt;img" in stopped and "<img" not in stopped
 
 
