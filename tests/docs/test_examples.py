@@ -20,7 +20,7 @@ from brisk.cli import app as brisk_app
 from pipelines import TASKS
 from pipelines.classification.train import main as train
 from pipelines.cli import run_app
-from tests.conftest import _restore_users_cache
+from tests.conftest import restore_users_cache
 from tests.docs.documents import ADDRESS, ROOT, Block, Call, blocks, call, lines
 from tests.serving import served
 
@@ -147,7 +147,7 @@ def one_engine(default_model_folder: object) -> Iterator[None]:
     from engine.engine import shared_engine
 
     with pytest.MonkeyPatch.context() as patch:
-        _restore_users_cache(patch)
+        restore_users_cache(patch)
         engine = shared_engine(EngineConfig())
     yield
     engine.close()
