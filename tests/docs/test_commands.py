@@ -45,11 +45,13 @@ def test_the_commands_are_found() -> None:
     assert {f"brisk {name}" for name in more | {task.command for task in TASKS.values()}} <= set(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_answers_help(command: str) -> None:
     assert "Usage" in help_of(command)
 
 
+@pytest.mark.slow
 def test_every_option_shown_exists() -> None:
     checked = 0
     for call in filter(is_ours, CALLS):
@@ -59,6 +61,7 @@ def test_every_option_shown_exists() -> None:
     assert checked >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [task.command for task in TASKS.values()])
 def test_the_options_of_a_task_are_those_of_its_command(task: str) -> None:
     usage = text_of(ROOT / "docs/usage.md")
