@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from engine.errors import BadRequest
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 X = TypeVar("X")
 Y = TypeVar("Y")
-C = TypeVar("C", bound="Calls")
+C = TypeVar("C", bound="Calls[Any]")
+P = TypeVar("P")
 
 
-class Calls:
+class Calls(Generic[P]):
     """A task on an engine. It is a context manager; `close` gives its share of the engine back.
 
     Parameters
@@ -25,10 +26,12 @@ class Calls:
     engine : a loaded `engine.engine.Engine`, which is closed with this object.
     """
 
-    task = ""
+    task: str
+    makes: Callable[[Engine], P]  # the task's pipeline
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.pipeline: P = type(self).makes(engine)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """What the task gives; the arguments are those of each task's own class."""
@@ -66,7 +69,22 @@ class Calls:
 
 
 def in_parallel(one: Callable[[X], Y], given: Iterable[X], workers: int) -> list[Y]:
-    """`one` of each, in their order, at most `workers` at a time. Raises what the first that failed raised."""
+    """`one` of each item, side by side on threads.
+
+    Parameters
+    ----------
+    one : what is done with an item; several threads call it at once.
+    given : the items.
+    workers : how many run at a time, 1 or more.
+
+    Returns
+    -------
+    The results in the order of the items.
+
+    Raises
+    ------
+    What `one` raised for the first item that failed; those not yet begun are left.
+    """
     items = list(given)
     if len(items) < 2 or workers == 1:
         return [one(item) for item in items]

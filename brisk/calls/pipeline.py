@@ -30,7 +30,7 @@ def pipeline(
     device: str | int | None = None,
     config: EngineConfig | None = None,
     on_progress: OnProgress | None = None,
-) -> Calls:
+) -> Calls[Any]:
     """A task on an engine, which all pipelines of equal settings share.
 
     Parameters
@@ -71,7 +71,7 @@ def pipeline(
         raise
 
 
-def on_engine(name: str, engine: Engine) -> Calls:
+def on_engine(name: str, engine: Engine) -> Calls[Any]:
     """The task of that name on a loaded engine, which it closes in the end. BadRequest where the model is of another
     kind than the task needs."""
     if name == "text-classification":

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brisk.calls.common import Calls, in_parallel
 from engine.errors import BadRequest
 from pipelines.question_answering.pipeline import STRIDE_TOKENS, WINDOW_TOKENS, QuestionAnsweringPipeline
 from pipelines.question_answering.prompts import DEFAULT_THRESHOLD
 from pipelines.question_answering.results import Answer
-
-if TYPE_CHECKING:
-    from engine.engine import Engine
 
 WINDOWS = f"a long context is read in windows of {WINDOW_TOKENS} tokens that overlap by {STRIDE_TOKENS}"
 REASONS = {
@@ -25,7 +22,7 @@ REASONS = {
 Example = Mapping[str, str]
 
 
-class QuestionAnswering(Calls):
+class QuestionAnswering(Calls[QuestionAnsweringPipeline]):
     """Answers from a text, as Transformers 4's `pipeline("question-answering")` gave them.
 
     It differs in the model: a causal one may write only runs of the context's words. Its `score` is the probability of
@@ -34,10 +31,7 @@ class QuestionAnswering(Calls):
     """
 
     task = "question-answering"
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.pipeline = QuestionAnsweringPipeline(engine)
+    makes = QuestionAnsweringPipeline
 
     def __call__(
         self,

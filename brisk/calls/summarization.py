@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from brisk.calls.common import Calls, check_truncation
 from engine.errors import BadRequest
-from pipelines.summarization.pipeline import SummarizationPipeline
+from pipelines.summarization.pipeline import Bounds, SummarizationPipeline
 from pipelines.summarization.prompts import LENGTHS, LengthName
 from pipelines.text import sentence_spans
 
-if TYPE_CHECKING:
-    from engine.engine import Engine
-
+USUAL = LENGTHS["medium"]
 GREEDY = "summaries are greedy, the same each time"
 REASONS = {
     "num_beams": GREEDY,
@@ -32,7 +30,7 @@ class Summary(TypedDict):
     summary_text: str
 
 
-class Summarization(Calls):
+class Summarization(Calls[SummarizationPipeline]):
     """Summaries, as Transformers 4's `pipeline("summarization")` gave them.
 
     It differs in what is read: a text over the window is read in parts whose summaries are summarized again, where
@@ -41,10 +39,7 @@ class Summarization(Calls):
     """
 
     task = "summarization"
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.pipeline = SummarizationPipeline(engine)
+    makes = SummarizationPipeline
 
     def __call__(
         self,
@@ -88,11 +83,17 @@ class Summarization(Calls):
         least = min_length if min_new_tokens is None else min_new_tokens
         if most is not None and most < 1:
             raise BadRequest(f"max_length is {most}: give 1 token or more.")
-        if least is not None and not 0 <= least <= (most or LENGTHS["medium"].max_tokens):
+        if least is not None and not 0 <= least <= (most or USUAL.max_tokens):
             raise BadRequest(f"min_length is {least}: give 0 to max_length.")
+        length: LengthName = "medium"
+        bounds: Bounds | None = None
+        if most is not None or least is not None:
+            most = most or USUAL.max_tokens
+            length = _nearest(most)
+            bounds = (min(LENGTHS[length].min_tokens, most // 4) if least is None else least, most)
 
         def one(text: str) -> Summary:
-            found = self.pipeline(text, length=_nearest(most), max_tokens=most, min_tokens=least)
+            found = self.pipeline(text, length=length, bounds=bounds)
             return Summary(summary_text=self._at_most(found.summary_text, most))
 
         result = self._each(documents, one, batch_size)
@@ -109,8 +110,6 @@ class Summarization(Calls):
         return text[: ends[-1] if ends else reach].strip()
 
 
-def _nearest(most: int | None) -> LengthName:
+def _nearest(most: int) -> LengthName:
     """The length that asks for about as many tokens."""
-    if most is None:
-        return "medium"
     return min(LENGTHS, key=lambda name: abs(LENGTHS[name].max_tokens - most))

@@ -20,7 +20,7 @@ REASONS = {
 }
 
 
-class TextClassification(Calls):
+class TextClassification(Calls[ClassificationPipeline]):
     """Labels with scores, as Transformers 4's `pipeline("text-classification")` gave them.
 
     It differs in where labels come from. A sequence-classification model gives its own. For a causal model it is the
@@ -29,10 +29,10 @@ class TextClassification(Calls):
     """
 
     task = "text-classification"
+    makes = ClassificationPipeline
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.pipeline = ClassificationPipeline(engine)
         names = head_names(engine.info.model) if engine.info.kind == "causal" else []
         self.head = load_head(names[0]) if names else None
 

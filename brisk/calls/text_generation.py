@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brisk.calls.common import Calls, in_parallel
 from engine.config import SamplingParams
 from engine.errors import BadRequest
 from pipelines.generation.pipeline import GenerationPipeline
 from pipelines.text import check_text
-
-if TYPE_CHECKING:
-    from engine.engine import Engine
 
 MAX_NEW_TOKENS, TEMPERATURE, TOP_K = 256, 0.7, 50  # what Transformers 4 took where nothing was said
 REASONS = {
@@ -37,7 +34,7 @@ class _Prompt:
     length: int  # tokens
 
 
-class TextGeneration(Calls):
+class TextGeneration(Calls[GenerationPipeline]):
     """Texts, as Transformers 4's `pipeline("text-generation")` gave them.
 
     It differs in four things. A prompt over the window keeps its head and tail. `repetition_penalty` is 1 unless given.
@@ -46,10 +43,7 @@ class TextGeneration(Calls):
     """
 
     task = "text-generation"
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.pipeline = GenerationPipeline(engine)
+    makes = GenerationPipeline
 
     def __call__(
         self,

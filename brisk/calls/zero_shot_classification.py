@@ -26,7 +26,7 @@ class ZeroShotScores(TypedDict):
     scores: list[float]
 
 
-class ZeroShotClassification(Calls):
+class ZeroShotClassification(Calls[ClassificationPipeline]):
     """Scores of any labels, as Transformers 4's `pipeline("zero-shot-classification")` gave them.
 
     It differs in the model: a causal one says how likely each label is after the text, where Transformers asked an
@@ -35,11 +35,11 @@ class ZeroShotClassification(Calls):
     """
 
     task = "zero-shot-classification"
+    makes = ClassificationPipeline
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         require_kind(engine, self.task, "causal", "seq2seq")
-        self.pipeline = ClassificationPipeline(engine)
 
     def __call__(
         self,

@@ -21,6 +21,7 @@ from pipelines.text import check_text, require_kind, room_for_text, run_info, sp
 if TYPE_CHECKING:
     from engine.engine import Engine
 
+Bounds = tuple[int, int]  # fewest and most tokens
 REPLACED = "The model's own words {fault}, so these are sentences of the text itself."
 PARTS_REPLACED = (
     "In {count} of the parts read, the text's own sentences took the place of the model's, which did not hold."
@@ -50,14 +51,13 @@ class SummarizationPipeline:
         self.judge = ClassificationPipeline(engine) if check and engine.info.kind == "causal" else None
 
     def __call__(
-        self, text: str, *, length: LengthName = "medium", style: Style = "prose", max_tokens: int | None = None,
-        min_tokens: int | None = None,
-    ) -> SummaryResult:  # fmt: skip
+        self, text: str, *, length: LengthName = "medium", style: Style = "prose", bounds: Bounds | None = None
+    ) -> SummaryResult:
         """The whole summary at once.
 
         Parameters
         ----------
-        text, length, style, max_tokens, min_tokens : as for `stream`.
+        text, length, style, bounds : as for `stream`.
 
         Returns
         -------
@@ -70,15 +70,14 @@ class SummarizationPipeline:
         BadRequest : as for `stream`.
         """
         result = None
-        for update in self.stream(text, length=length, style=style, max_tokens=max_tokens, min_tokens=min_tokens):
+        for update in self.stream(text, length=length, style=style, bounds=bounds):
             result = update.result
         assert result is not None, "the last update carries the result"
         return result
 
     def stream(
-        self, text: str, *, length: LengthName = "medium", style: Style = "prose", max_tokens: int | None = None,
-        min_tokens: int | None = None,
-    ) -> Iterator[SummaryUpdate]:  # fmt: skip
+        self, text: str, *, length: LengthName = "medium", style: Style = "prose", bounds: Bounds | None = None
+    ) -> Iterator[SummaryUpdate]:
         """The summary so far after every token.
 
         Parameters
@@ -86,7 +85,7 @@ class SummarizationPipeline:
         text : a text of any length.
         length : how much is asked for, see `LENGTHS`; never more tokens than the text has.
         style : "prose" is one paragraph; "bullets" are lines that start with "- ".
-        max_tokens, min_tokens : most tokens the model writes, and fewest; None takes those of the length.
+        bounds : fewest and most tokens the model writes; None takes those of the length.
 
         Returns
         -------
@@ -103,22 +102,21 @@ class SummarizationPipeline:
         if style not in get_args(Style):
             raise BadRequest(f"The style '{style}' is unknown: choose {' or '.join(get_args(Style))}.")
         tokens = len(self.engine.tokenizer.encode(text))
-        params = self._params(length, tokens, max_tokens, min_tokens)
+        params = self._params(length, tokens, bounds)
         room = room_for_text(self.engine, beside=len(self._prompt("", length, style)) + 2, max_tokens=params.max_tokens)
         return self._updates(text, length, style, params, room)
 
-    def _params(
-        self, length: LengthName, text_tokens: int, max_tokens: int | None, min_tokens: int | None
-    ) -> SamplingParams:
+    def _params(self, length: LengthName, text_tokens: int, bounds: Bounds | None) -> SamplingParams:
         """Greedy: a summary should not change from one run to the next."""
-        bounds = LENGTHS[length]
         window = self.engine.info.max_context // 4
-        most = max(16, min(bounds.max_tokens, text_tokens, window)) if max_tokens is None else min(max_tokens, window)
-        return SamplingParams(
-            max_tokens=most,
-            min_tokens=min(bounds.min_tokens, most // 4) if min_tokens is None else min(min_tokens, most),
-            no_repeat_ngram_size=prompts.NO_REPEAT_NGRAM_SIZE,
-        )
+        if bounds is None:
+            usual = LENGTHS[length]
+            most = max(16, min(usual.max_tokens, text_tokens, window))
+            least = min(usual.min_tokens, most // 4)
+        else:
+            most = min(bounds[1], window)
+            least = min(bounds[0], most)
+        return SamplingParams(max_tokens=most, min_tokens=least, no_repeat_ngram_size=prompts.NO_REPEAT_NGRAM_SIZE)
 
     def _prompt(self, text: str, length: LengthName, style: Style) -> list[int]:
         tokenizer = self.engine.tokenizer
