@@ -7,12 +7,22 @@ f32 [C] (int8) or [0].
 
 from __future__ import annotations
 
-import numpy as np
-from numba import types
-from numba.extending import overload
+from functools import cache
+from typing import Any
 
-from engine.kernels.inner import inner
-from engine.kernels.scalars import bits_of, bytes_of, exp, float_of_bits, narrow, widen
+import numpy as np
+
+from engine.kernels.inner import distinct, inner
+from engine.kernels.register_tiles import (
+    load_columns,
+    load_rows,
+    multiply_add,
+    no_sums,
+    splat_rows,
+    store_four_totals,
+    store_sums,
+)
+from engine.kernels.scalars import bytes_of, exp, widen
 from engine.kernels.sizes import TOGETHER
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
@@ -28,13 +38,11 @@ from engine.kernels.vectors import (
     put,
     splat,
     store,
-    store_four_totals,
     total,
     zeros,
 )
 
 LOWEST = np.float32(-1e30)
-SMALLEST_SCALE = np.float32(1e-12)  # as in `cache.static`
 
 # Positions fetched ahead of use: the processor's own read-ahead ends with a page, and a page of 4 KB is 32 positions.
 AHEAD = 32
@@ -48,64 +56,38 @@ def fetch(kept, position):
         prefetch(kept, position * kept.shape[1] + j)
 
 
-def write(kept, scales, position, row):
-    """kept[position] = row f32 [E], rounded to how the cache stores it."""
-    raise TypeError("compiled code only")
+@cache
+def _four_positions(heads: int) -> Any:
+    """Scores of `heads` heads from r on at four positions from p on, into rows n and on."""
+    count = 4 * heads
+
+    @inner(forceinline=True)
+    @distinct(f"{heads}")
+    def four(q, r, keys, p, scores, n):
+        sums = no_sums(count)
+        for j in range(0, q.shape[1], 16):
+            sums = multiply_add(load_rows(q, r, j, heads), load_rows(keys, p, j, 4), sums)
+        store_four_totals(scores, n, p, sums)
+
+    return four
 
 
-@overload(write, jit_options={"_nrt": False})
-def _write(kept, scales, position, row):
-    if kept.dtype == types.int8:
-
-        def int8(kept, scales, position, row):
-            top = np.int32(0)  # magnitudes by their bits, because a maximum of floats passes over NaN
-            for d in range(row.shape[0]):
-                top = max(top, bits_of(row[d]) & np.int32(0x7FFFFFFF))
-            scale = float_of_bits(top) / np.float32(127)
-            if scale < SMALLEST_SCALE:
-                scale = SMALLEST_SCALE
-            scales[position] = scale
-            for d in range(row.shape[0]):
-                kept[position, d] = np.int8(np.rint(row[d] / scale))
-
-        return int8
-
-    def plain(kept, scales, position, row):
-        full = row.shape[0] // 16 * 16
-        place = kept[position]
-        for d in range(0, full, 16):
-            put(place, d, get(row, d))
-        for d in range(full, row.shape[0]):
-            place[d] = narrow(row[d], kept)
-
-    return plain
+_four_of_one, _four_of_three = _four_positions(1), _four_positions(3)
 
 
 @inner()
 def dots(q, r, keys, scales, first, last, scores, n):
     """scores[n, p] = q[r] . keys[p] for first <= p < last."""
     size = q.shape[1]
-    p = first
     if size % 16 == 0:
-        while p + 4 <= last:
-            a = zeros()
-            b = zeros()
-            c = zeros()
-            d = zeros()
-            for j in range(0, size, 16):
-                x = load(q, r, j)
-                a = fma(load(keys, p, j), x, a)
-                b = fma(load(keys, p + 1, j), x, b)
-                c = fma(load(keys, p + 2, j), x, c)
-                d = fma(load(keys, p + 3, j), x, d)
-            store_four_totals(scores, n, p, a, b, c, d)
-            p += 4
-        while p < last:
+        fours = first + (last - first) // 4 * 4
+        for p in range(first, fours, 4):
+            _four_of_one(q, r, keys, p, scores, n)
+        for p in range(fours, last):
             a = zeros()
             for j in range(0, size, 16):
                 a = fma(load(keys, p, j), load(q, r, j), a)
             scores[n, p] = total(a)
-            p += 1
     else:
         for p in range(first, last):
             sum_ = np.float32(0)
@@ -120,46 +102,11 @@ def dots(q, r, keys, scales, first, last, scores, n):
 @inner()
 def dots_of_three(q, r, keys, scales, first, last, scores, n):
     """`dots` of heads r, r + 1, r + 2 into scores n, n + 1, n + 2; the size of a head is a multiple of 16."""
-    size = q.shape[1]
     fours = first + (last - first) // 4 * 4
     for p in range(first, fours, 4):
         for ahead in range(4):
             fetch(keys, p + AHEAD + ahead)
-        a0 = zeros()
-        a1 = zeros()
-        a2 = zeros()
-        a3 = zeros()
-        b0 = zeros()
-        b1 = zeros()
-        b2 = zeros()
-        b3 = zeros()
-        c0 = zeros()
-        c1 = zeros()
-        c2 = zeros()
-        c3 = zeros()
-        for j in range(0, size, 16):
-            x = load(q, r, j)
-            y = load(q, r + 1, j)
-            z = load(q, r + 2, j)
-            k = load(keys, p, j)
-            a0 = fma(k, x, a0)
-            b0 = fma(k, y, b0)
-            c0 = fma(k, z, c0)
-            k = load(keys, p + 1, j)
-            a1 = fma(k, x, a1)
-            b1 = fma(k, y, b1)
-            c1 = fma(k, z, c1)
-            k = load(keys, p + 2, j)
-            a2 = fma(k, x, a2)
-            b2 = fma(k, y, b2)
-            c2 = fma(k, z, c2)
-            k = load(keys, p + 3, j)
-            a3 = fma(k, x, a3)
-            b3 = fma(k, y, b3)
-            c3 = fma(k, z, c3)
-        store_four_totals(scores, n, p, a0, a1, a2, a3)
-        store_four_totals(scores, n + 1, p, b0, b1, b2, b3)
-        store_four_totals(scores, n + 2, p, c0, c1, c2, c3)
+        _four_of_three(q, r, keys, p, scores, n)
     for h in range(3):
         if scales.shape[0] > 0:
             for p in range(first, fours):
@@ -190,12 +137,25 @@ def soften(scores, n, first, last):
     return top, sum_
 
 
-@inner()
-def _store_row(out, r, j, a, b, c, d):
-    store(out, r, j, a)
-    store(out, r, j + 16, b)
-    store(out, r, j + 32, c)
-    store(out, r, j + 48, d)
+@cache
+def _four_columns(heads: int) -> Any:
+    """64 columns of the weighted sums of `heads` heads from score n on, into rows r and on."""
+    count = 4 * heads
+
+    @inner(forceinline=True)
+    @distinct(f"{heads}")
+    def four(scores, n, values, first, last, j, out, r):
+        sums = no_sums(count)
+        for p in range(first, last):
+            if heads > 1:
+                fetch(values, p + AHEAD)
+            sums = multiply_add(splat_rows(scores, n, p, heads), load_columns(values, p, j, 4), sums)
+        store_sums(out, r, j, sums, 4)
+
+    return four
+
+
+_columns_of_one, _columns_of_three = _four_columns(1), _four_columns(3)
 
 
 @inner()
@@ -205,26 +165,15 @@ def weigh(scores, n, values, scales, first, last, out, r):
     if scales.shape[0] > 0:
         for p in range(first, last):
             scores[n, p] *= scales[p]
-    j = 0
-    while j + 64 <= size:
-        a = zeros()
-        b = zeros()
-        c = zeros()
-        d = zeros()
-        for p in range(first, last):
-            weight = splat(scores[n, p])
-            a = fma(load(values, p, j), weight, a)
-            b = fma(load(values, p, j + 16), weight, b)
-            c = fma(load(values, p, j + 32), weight, c)
-            d = fma(load(values, p, j + 48), weight, d)
-        _store_row(out, r, j, a, b, c, d)
-        j += 64
-    for i in range(j, size):
+    full = size // 64 * 64
+    for j in range(0, full, 64):
+        _columns_of_one(scores, n, values, first, last, j, out, r)
+    for i in range(full, size):
         out[r, i] = np.float32(0)
-    if j < size:
+    if full < size:
         for p in range(first, last):
             weight = scores[n, p]
-            for i in range(j, size):
+            for i in range(full, size):
                 out[r, i] += weight * widen(values[p, i])
 
 
@@ -236,52 +185,25 @@ def weigh_three(scores, n, values, scales, first, last, out, r):
             for p in range(first, last):
                 scores[n + h, p] *= scales[p]
     for j in range(0, values.shape[1], 64):
-        a0 = zeros()
-        a1 = zeros()
-        a2 = zeros()
-        a3 = zeros()
-        b0 = zeros()
-        b1 = zeros()
-        b2 = zeros()
-        b3 = zeros()
-        c0 = zeros()
-        c1 = zeros()
-        c2 = zeros()
-        c3 = zeros()
-        for p in range(first, last):
-            fetch(values, p + AHEAD)
-            x = splat(scores[n, p])
-            y = splat(scores[n + 1, p])
-            z = splat(scores[n + 2, p])
-            v = load(values, p, j)
-            a0 = fma(v, x, a0)
-            b0 = fma(v, y, b0)
-            c0 = fma(v, z, c0)
-            v = load(values, p, j + 16)
-            a1 = fma(v, x, a1)
-            b1 = fma(v, y, b1)
-            c1 = fma(v, z, c1)
-            v = load(values, p, j + 32)
-            a2 = fma(v, x, a2)
-            b2 = fma(v, y, b2)
-            c2 = fma(v, z, c2)
-            v = load(values, p, j + 48)
-            a3 = fma(v, x, a3)
-            b3 = fma(v, y, b3)
-            c3 = fma(v, z, c3)
-        _store_row(out, r, j, a0, a1, a2, a3)
-        _store_row(out, r + 1, j, b0, b1, b2, b3)
-        _store_row(out, r + 2, j, c0, c1, c2, c3)
+        _columns_of_three(scores, n, values, first, last, j, out, r)
 
 
 @inner()
-def attend(q, keys, key_scales, values, value_scales, first, last, scores, parts):
+def attend(q, kept, first, last, scores, parts):
     """Softmax attention of one group's query heads over positions first <= p < last.
 
-    q [R, E], scores [R, C], parts [R, E + 2] where the unnormalised sum, the maximum and the normaliser go: `combine`
-    joins the threads' shares (the split of FlashDecoding, Dao et al. 2023).
+    `combine` joins the threads' shares (the split of FlashDecoding, Dao et al. 2023).
+
+    Parameters
+    ----------
+    q : f32 [R, E], scaled and rotated.
+    kept : `Cache` of one layer, slot and group.
+    first, last : positions, of which there may be none.
+    scores : f32 [R, C], work space.
+    parts : f32 [R, E + 2], written: a head's unnormalised sum, its maximum and its normaliser.
     """
     heads, size = q.shape
+    keys, key_scales, values, value_scales = kept.keys, kept.key_scales, kept.values, kept.value_scales
     threes = heads // 3 * 3 if TOGETHER == 3 and size % 64 == 0 else 0
     for r in range(0, threes, 3):
         dots_of_three(q, r, keys, key_scales, first, last, scores, r)

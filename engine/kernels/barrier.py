@@ -56,10 +56,11 @@ def atomic_load(typing, array, index):
 
 @nb.njit
 def barrier(counter, arrivals):
-    """Return once `arrivals` arrivals in all were counted: a step's n-th barrier of T threads waits for n * T."""
+    """Return `arrivals`, once so many in all were counted: a step's n-th barrier of T threads waits for n * T."""
     atomic_add(counter, 0, 1)
     spins = 0
     while atomic_load(counter, 0) < arrivals:
         spins += 1
         if spins > SPINS:
             breathe()
+    return arrivals

@@ -83,15 +83,13 @@ class CompiledModel:
             raise RuntimeError(f"the {threads} threads of a step do not run at once on this machine")
         self._threads = threads
         self._shape, self._weights, self._cache = shape_of(arch), weight_views(params), cache_views(cache)
-        self._integer = params.qkv.weight.dtype in (torch.int8, torch.uint8)
-        self._integer_head = params.head.weight.dtype == torch.int8
         context = cache.keys.shape[3]
         self._work = steps.scratch(self._shape, self._weights, threads, batch, context)
         self._logits = array((batch, padded(arch.vocabulary)))
         self._vocabulary = arch.vocabulary
         self._chunk = chunk
         self._chunk_work: chunks.Scratch | None = None
-        if self._integer:
+        if params.qkv.weight.dtype in (torch.int8, torch.uint8):
             self._chunk_work = chunks.scratch(self._shape, self._weights, threads, chunk, context, bits)
 
     @property
@@ -131,13 +129,12 @@ class CompiledModel:
         until the next call."""
         numba.set_num_threads(self._threads)
         logits = self._logits[: len(residual)]
-        steps.head(self._threads, residual, self._shape, self._weights, self._work, self._integer_head, logits)
+        steps.head(self._threads, residual, self._shape, self._weights, self._work, logits)
         return logits[:, : self._vocabulary]
 
     def _step(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray, logits: np.ndarray) -> None:
         numba.set_num_threads(self._threads)
-        steps.step(self._threads, tokens, positions, slots, self._shape, self._weights, self._cache, self._work,
-                   self._integer, self._integer_head, logits)  # fmt: skip
+        steps.step(self._threads, tokens, positions, slots, self._shape, self._weights, self._cache, self._work, logits)
 
     def _too_near(self, positions: np.ndarray, slots: np.ndarray) -> bool:
         """Whether a thread other than the last, which alone writes new positions, would have to read one of them."""

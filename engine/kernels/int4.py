@@ -10,57 +10,29 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from engine.kernels import integer_dots, integer_sums
+from engine.kernels import integer_dots
 from engine.kernels.inner import distinct, inner
-from engine.kernels.sizes import AHEAD, BLOCK, TOKENS
+from engine.kernels.panels import product, tile_of_groups
+from engine.kernels.sizes import AHEAD, TOKENS
 from engine.kernels.vectors import prefetch
 
 
-@cache  # a size that two uses share is compiled once: on narrow processors they do
-def _tile(panels: int, tokens: int) -> Any:
-    """The product of so many panels with so many tokens, all sums in registers."""
-    count = panels * tokens
-    dot, add_group, store = (
-        integer_dots.nibble_dots(panels),
-        integer_sums.scaled(panels),
-        integer_sums.total_stores(panels),
-    )
+@cache
+def int4_tile(panels: int, tokens: int) -> Any:
+    """The product of so many panels with so many tokens: value = nibble * scale + minimum (GGUF's Q4_1)."""
+    dot = integer_dots.nibble_dots(panels)
 
-    @inner()
+    @inner(forceinline=True)
     @distinct(f"{panels}x{tokens}")
-    def tile(w, scale, minimum, q, qs, sums, y, panel, n, groups):
-        totals = integer_sums.no_totals(count)
-        for g in range(groups):
-            found = integer_sums.group_sums(count, panels, q, sums, n, g, 0)
-            for v in range(4):
-                for p in range(panels):
-                    prefetch(w, (panel + p) * w.shape[1] + 256 * g + 64 * v + AHEAD)
-                found = dot(found, w, panel, 256 * g + 64 * v, q, n, 8 * g + v)
-            totals = add_group(totals, found, scale, minimum, panel, g, sums, qs, n)
-        store(y, n, panel, totals, scale, qs)
+    def dots(found, m, a, panel, n, group, columns):
+        for v in range(4):
+            at = 256 * group + 64 * v
+            for p in range(panels):
+                prefetch(m.weight, (panel + p) * m.weight.shape[1] + at + AHEAD)
+            found = dot(found, m.weight, panel, at, a.q, n, 8 * group + v)
+        return found
 
-    return tile
+    return tile_of_groups("int4", dots, 0, panels, tokens)
 
 
-_many, _some, _one = _tile(1, TOKENS), _tile(1, TOKENS // 2), _tile(1, 1)
-
-
-@inner()
-def int4_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
-    """Groups of 32 columns: value = nibble * scale + minimum (GGUF's Q4_1)."""
-    groups = columns // 32
-    begin, end = first // 16, (last + 15) // 16
-    many = tokens // TOKENS * TOKENS
-    some = tokens // (TOKENS // 2) * (TOKENS // 2)
-    block = BLOCK // 16 if tokens > 16 else 1
-    for start in range(begin, end, block):
-        stop = min(start + block, end)
-        for n in range(0, many, TOKENS):
-            for panel in range(start, stop):
-                _many(w, scale, minimum, q, qs, sums, y, panel, n, groups)
-        for n in range(many, some, TOKENS // 2):
-            for panel in range(start, stop):
-                _some(w, scale, minimum, q, qs, sums, y, panel, n, groups)
-        for n in range(some, tokens):
-            for panel in range(start, stop):
-                _one(w, scale, minimum, q, qs, sums, y, panel, n, groups)
+int4_product = product(int4_tile, ((1, TOKENS), (1, TOKENS // 2), (1, 1)), block=1)

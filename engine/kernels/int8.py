@@ -12,96 +12,44 @@ from typing import Any
 
 from engine.kernels import integer_dots, integer_sums
 from engine.kernels.inner import distinct, inner
-from engine.kernels.sizes import AHEAD, BLOCK, GROUPED, TOKENS
+from engine.kernels.panels import product, tile_of_groups
+from engine.kernels.sizes import AHEAD, GROUPED, TOKENS
 from engine.kernels.vectors import prefetch
 
 
-@cache  # a size that two uses share is compiled once: on narrow processors they do
-def _tile(panels: int, tokens: int) -> Any:
-    """The product of so many panels with so many tokens, all sums in registers."""
+@cache
+def int8_tile(panels: int, tokens: int) -> Any:
+    """The product of so many panels with so many tokens, exact."""
     count = panels * tokens
     dot, store = integer_dots.dots(panels), integer_sums.stores(panels)
 
-    @inner()
+    @inner(forceinline=True)
     @distinct(f"{panels}x{tokens}")
-    def tile(w, scale, q, qs, sums, y, panel, n, steps):
+    def tile(m, a, y, panel, n, columns):
         found = integer_sums.no_sums(count)
-        for quad in range(steps):
+        for quad in range((columns + 3) // 4):
             for p in range(panels):
-                prefetch(w, (panel + p) * w.shape[1] + 64 * quad + AHEAD)
-            found = dot(found, w, panel, q, n, quad)
-        store(y, n, panel, found, scale, sums, qs)
+                prefetch(m.weight, (panel + p) * m.weight.shape[1] + 64 * quad + AHEAD)
+            found = dot(found, m.weight, panel, a.q, n, quad)
+        store(y, n, panel, found, m.scale, a.sums, a.scales)
 
     return tile
 
 
-_many, _some, _two, _one = _tile(1, TOKENS), _tile(1, TOKENS // 2), _tile(2, 1), _tile(1, 1)
+@cache
+def int8_group_tile(panels: int, tokens: int) -> Any:
+    """`int8_tile` for activations that have a scale for each group of 32 columns."""
+    dot = integer_dots.dots(panels)
 
-
-@inner()
-def int8_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
-    steps = (columns + 3) // 4
-    begin, end = first // 16, (last + 15) // 16
-    many = tokens // TOKENS * TOKENS
-    some = tokens // (TOKENS // 2) * (TOKENS // 2)
-    block = BLOCK // 16 if tokens > 16 else 2
-    for start in range(begin, end, block):
-        stop = min(start + block, end)
-        for n in range(0, many, TOKENS):
-            for panel in range(start, stop):
-                _many(w, scale, q, qs, sums, y, panel, n, steps)
-        for n in range(many, some, TOKENS // 2):
-            for panel in range(start, stop):
-                _some(w, scale, q, qs, sums, y, panel, n, steps)
-        pairs = start + (stop - start) // 2 * 2
-        for n in range(some, tokens):
-            for panel in range(start, pairs, 2):
-                _two(w, scale, q, qs, sums, y, panel, n, steps)
-            for panel in range(pairs, stop):
-                _one(w, scale, q, qs, sums, y, panel, n, steps)
-
-
-@cache  # a size that two uses share is compiled once: on narrow processors they do
-def _group_tile(panels: int, tokens: int) -> Any:
-    """`_tile` for activations that have a scale for each group of 32."""
-    count = panels * tokens
-    dot, add_group, store = integer_dots.dots(panels), integer_sums.scaled(panels), integer_sums.total_stores(panels)
-
-    @inner()
+    @inner(forceinline=True)
     @distinct(f"{panels}x{tokens}")
-    def tile(w, scale, q, qs, sums, y, panel, n, steps):
-        totals = integer_sums.no_totals(count)
-        for g in range((steps + 7) // 8):
-            found = integer_sums.group_sums(count, panels, q, sums, n, g, -128)
-            for quad in range(8 * g, min(8 * g + 8, steps)):
-                found = dot(found, w, panel, q, n, quad)
-            totals = add_group(totals, found, scale, scale, panel, g, sums, qs, n)
-        store(y, n, panel, totals, scale, qs)
+    def dots(found, m, a, panel, n, group, columns):
+        for quad in range(8 * group, min(8 * group + 8, (columns + 3) // 4)):
+            found = dot(found, m.weight, panel, a.q, n, quad)
+        return found
 
-    return tile
+    return tile_of_groups("int8", dots, -128, panels, tokens)
 
 
-_groups_many, _groups_many_narrow = _group_tile(2, GROUPED), _group_tile(1, GROUPED)
-_groups_two, _groups_one = _group_tile(2, 1), _group_tile(1, 1)
-
-
-@inner()
-def int8_group_product(w, scale, minimum, q, qs, sums, x, y, first, last, tokens, columns):
-    """`int8_product` for activations with a scale for each group of 32 columns."""
-    steps = (columns + 3) // 4
-    begin, end = first // 16, (last + 15) // 16
-    many = tokens // GROUPED * GROUPED
-    block = BLOCK // 16
-    for start in range(begin, end, block):
-        stop = min(start + block, end)
-        pairs = start + (stop - start) // 2 * 2
-        for n in range(0, many, GROUPED):
-            for panel in range(start, pairs, 2):
-                _groups_many(w, scale, q, qs, sums, y, panel, n, steps)
-            for panel in range(pairs, stop):
-                _groups_many_narrow(w, scale, q, qs, sums, y, panel, n, steps)
-        for n in range(many, tokens):
-            for panel in range(start, pairs, 2):
-                _groups_two(w, scale, q, qs, sums, y, panel, n, steps)
-            for panel in range(pairs, stop):
-                _groups_one(w, scale, q, qs, sums, y, panel, n, steps)
+int8_product = product(int8_tile, ((1, TOKENS), (1, TOKENS // 2), (2, 1)), block=2)
+int8_group_product = product(int8_group_tile, ((2, GROUPED), (2, 1), (2, 1)), block=2)

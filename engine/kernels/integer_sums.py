@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, HALF, I32, I32S, I64, WIDTH, floats, ints, pairs
+from engine.kernels.llvm import F16, HALF, I32, I32S, I64, WIDTH, ints, pairs
 from engine.kernels.sizes import VNNI
 
 
@@ -29,23 +29,17 @@ def _finish(builder: ir.IRBuilder, sums: Any) -> Any:
     return builder.add(even, odd)
 
 
-def _nothing(one: llvm.Vector) -> Any:
-    @intrinsic(prefer_literal=True)
-    def nothing(typing, count):
-        """`count` accumulators of 0."""
-        if not isinstance(count, types.IntegerLiteral):
-            return None
-        kind = types.UniTuple(one, count.literal_value)
+@intrinsic(prefer_literal=True)
+def no_sums(typing, count):
+    """`count` accumulators of 0, of 32 ints."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = types.UniTuple(pairs, count.literal_value)
 
-        def codegen(context, builder, signature, args):
-            return context.make_tuple(builder, kind, [llvm.constant(one.llvm, 0)] * len(kind))
+    def codegen(context, builder, signature, args):
+        return context.make_tuple(builder, kind, [llvm.constant(pairs.llvm, 0)] * len(kind))
 
-        return kind(count), codegen
-
-    return nothing
-
-
-no_sums, no_totals = _nothing(pairs), _nothing(floats)
+    return kind(count), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,42 @@ def up_rows(shape):
 def padded(columns: int) -> int:
     """Columns of a work array, which products and roundings fill by sixteens."""
     return -(-columns // 16) * 16
+
+
+class Matrix(NamedTuple):
+    """A stored matrix of one layer, R rows and K columns: y = x W^T * scale + bias.
+
+    weight : W [R, K] in float32 or uint16 (halves), int8 [R / 16, K / 4 * 64] or uint8 [R / 16, K / 8 * 64] in panels,
+        as `parameters.Matrix` keeps them.
+    scale : f32 [R] beside int8, uint16 (halves) [R / 16, K / 32 * 16] beside int4, else empty.
+    minimum : as the scale beside int4, else empty.
+    bias : f32 [R] or [0].
+    """
+
+    weight: np.ndarray
+    scale: np.ndarray
+    minimum: np.ndarray
+    bias: np.ndarray
+
+
+class Activations(NamedTuple):
+    """What goes into a matrix, for N tokens: as it is, and rounded to whole numbers (`rounding.quantize`).
+
+    x : f32 [N, K or wider], what a matrix of floats reads; the others are what one of integers does.
+    q : i16 [N, K or wider], or `rounding.BYTE` by groups, in the order in which the products read them.
+    scales : f32 [N], or by groups f32 [N, K / 32]: x = q * scale.
+    sums : i32 [N, 1 + K / 32] the sum of q, then those of groups of 32.
+    """
+
+    x: np.ndarray
+    q: np.ndarray
+    scales: np.ndarray
+    sums: np.ndarray
+
+
+def part(kind: Any, name: str) -> Any:
+    """The Numba type of a field of a NamedTuple's Numba type."""
+    return kind.types[kind.fields.index(name)]
 
 
 class Weights(NamedTuple):
@@ -79,9 +115,53 @@ class Weights(NamedTuple):
 
 class Cache(NamedTuple):
     """Keys and values as stored: float32, uint16 (halves) or int8 [L, S, G, C, E]; scales f32 [L, S, G, C] beside int8,
-    else [L, S, G, 0]."""
+    else [L, S, G, 0]. Of one layer, slot and group the leading axes are gone (`kept`)."""
 
     keys: np.ndarray
     values: np.ndarray
     key_scales: np.ndarray
     value_scales: np.ndarray
+
+
+# Numba takes no tuples within tuples into a parallel region: the parts of a matrix are gathered inside it.
+
+
+@inner()
+def qkv(w, layer):
+    """The `Matrix` that makes a layer's queries, keys and values."""
+    return Matrix(w.qkv[layer], w.qkv_scale[layer], w.qkv_minimum[layer], w.qkv_bias[layer])
+
+
+@inner()
+def out(w, layer):
+    """The `Matrix` that takes what a layer attended to back to the residual stream."""
+    return Matrix(w.out[layer], w.out_scale[layer], w.out_minimum[layer], w.out_bias[layer])
+
+
+@inner()
+def up(w, layer):
+    """The `Matrix` that makes a layer's gates and what they open."""
+    return Matrix(w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer])
+
+
+@inner()
+def down(w, layer):
+    """The `Matrix` that takes what was opened back to the residual stream."""
+    return Matrix(w.down[layer], w.down_scale[layer], w.down_minimum[layer], w.down_bias[layer])
+
+
+@inner()
+def head(w):
+    """The `Matrix` that makes logits; it has neither minima nor a bias."""
+    return Matrix(w.head, w.head_scale, w.qkv_minimum[0, :0], w.norm_bias[:0])
+
+
+@inner()
+def kept(cache, layer, slot, group):
+    """Keys and values [C, E] and their scales [C] of one layer, slot and group of a `Cache`."""
+    return Cache(
+        cache.keys[layer, slot, group],
+        cache.values[layer, slot, group],
+        cache.key_scales[layer, slot, group],
+        cache.value_scales[layer, slot, group],
+    )

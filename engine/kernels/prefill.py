@@ -14,17 +14,29 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from engine.kernels.attention import attend, spread, write
+from engine.kernels import model
+from engine.kernels.attention import attend, spread
 from engine.kernels.barrier import atomic_add, barrier
 from engine.kernels.inner import inner
+from engine.kernels.keep import keep
 from engine.kernels.linear import linear
-from engine.kernels.model import Shape, Weights, padded, qkv_rows, up_rows
+from engine.kernels.model import Activations, Shape, Weights, padded, qkv_rows, up_rows
 from engine.kernels.pointwise import activate, add, copy, embed, norm, rotate
 from engine.kernels.rounding import BYTE, quantize
 from engine.kernels.sizes import BLOCK
 from engine.memory import array
 
-PHASES = 9  # meetings of a layer: each has its own ticket counter
+# What is done in a layer, one after the other. Threads meet after each; each has a counter of tickets of its own.
+BEGIN, QKV, ROTATE, ATTEND, OUT, NORM, UP, ACTIVATE, DOWN = range(9)
+PHASES = 9
+
+
+class Chunk(NamedTuple):
+    """Tokens i64 [N] at positions start, start + 1, ... of a slot."""
+
+    tokens: np.ndarray
+    start: int
+    slot: int
 
 
 class Scratch(NamedTuple):
@@ -69,140 +81,150 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
 
 
 @inner()
-def _product(ticket, w, scale, minimum, bias, s, y, rows, tokens, columns):
+def _take(s, layer, phase):
+    """The next ticket of a phase: a token of the chunk, or a block of rows."""
+    return atomic_add(s.tickets, layer * PHASES + phase, 1)
+
+
+@inner()
+def _product(layer, phase, m, s, y, rows, tokens, columns):
     """All rows of a matrix, a block a ticket."""
+    a = Activations(s.x, s.hq, s.hs, s.sums)
     while True:
-        first = atomic_add(s.tickets, ticket, 1) * BLOCK
+        first = _take(s, layer, phase) * BLOCK
         if first >= rows:
             return
-        linear(w, scale, minimum, bias, s.hq, s.hs, s.sums, s.x, y, first, min(first + BLOCK, rows), tokens, columns)
+        linear(m, a, y, first, min(first + BLOCK, rows), tokens, columns)
 
 
 @inner()
-def _rotate_and_keep(n, start, slot, layer, shape, w, cache, s, row):
-    """Token n's queries are rotated in place; its keys and values go to the cache."""
-    heads, groups, size = shape.heads, shape.kv_heads, shape.head_dim
-    factor = np.float32(1.0 / np.sqrt(size))
-    position = start + n
-    cos = w.cos[position]
-    sin = w.sin[position]
-    qkv = s.qkv[n]
-    for r in range(heads):
-        rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, row)
-        copy(row, qkv[r * size :])
-    for g in range(groups):
-        at = (heads + g) * size
-        rotate(qkv[at : at + size], w.k_norm[layer], shape.eps, cos, sin, np.float32(1), row)
-        write(cache.keys[layer, slot, g], cache.key_scales[layer, slot, g], position, row)
-        at = (heads + groups + g) * size
-        write(cache.values[layer, slot, g], cache.value_scales[layer, slot, g], position, qkv[at : at + size])
+def _round(h, columns, s, n):
+    """h[0, :columns] is what goes into the next matrix for token n."""
+    quantize(h, 0, columns, Activations(s.x, s.hq, s.hs, s.sums), n)
 
 
 @inner()
-def _attend(n, start, slot, layer, shape, cache, s, scores, parts, h):
-    """Causal attention of token n into h[0, :HE]."""
-    size, per_group = shape.head_dim, shape.heads // shape.kv_heads
-    q = s.qkv[n, : shape.heads * size].reshape(shape.heads, size)
-    for g in range(shape.kv_heads):
-        attend(q[g * per_group : (g + 1) * per_group], cache.keys[layer, slot, g], cache.key_scales[layer, slot, g],
-               cache.values[layer, slot, g], cache.value_scales[layer, slot, g], 0, start + n + 1,
-               scores, parts)  # fmt: skip
-        for r in range(per_group):
-            spread(parts[r], size, h[0, (g * per_group + r) * size :])
-
-
-@inner()
-def _walk(t, threads, tokens, start, slot, layers, shape, w, cache, s):
-    """Thread t's share of a chunk."""
-    count = tokens.shape[0]
-    hidden = w.norm.shape[0]
-    attended = shape.heads * shape.head_dim
-    feed = shape.feed_forward
-    h, row, scores, parts = s.h[t], s.row[t], s.scores[t], s.parts[t]
-    arrivals = 0
-    for layer in range(layers + 1):
-        ticket = layer * PHASES
-        last_layer = layer == layers
-        while True:  # the layer before is added, this one's input normed
-            n = atomic_add(s.tickets, ticket, 1)
-            if n >= count:
-                break
-            x = s.x[n]
-            if layer == 0:
-                embed(tokens[n], start + n, w, x)
-            else:
-                add(x, s.o[n])
-            if not last_layer:
-                norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, :hidden])
-                quantize(h, 0, hidden, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
-        if last_layer:
+def _begin(layer, layers, chunk, shape, w, s, h):
+    """The layer before is added to the residual stream (the first: tokens are embedded), and this one's input normed,
+    unless `layers` are done."""
+    while True:
+        n = _take(s, layer, BEGIN)
+        if n >= chunk.tokens.shape[0]:
             return
-        arrivals += threads
-        barrier(s.counter, arrivals)
-
-        _product(ticket + 1, w.qkv[layer], w.qkv_scale[layer], w.qkv_minimum[layer], w.qkv_bias[layer], s, s.qkv,
-                 qkv_rows(shape), count, hidden)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
-
-        while True:
-            n = atomic_add(s.tickets, ticket + 2, 1)
-            if n >= count:
-                break
-            _rotate_and_keep(n, start, slot, layer, shape, w, cache, s, row)
-        arrivals += threads
-        barrier(s.counter, arrivals)
-
-        while True:
-            n = count - 1 - atomic_add(s.tickets, ticket + 3, 1)  # the longest first
-            if n < 0:
-                break
-            _attend(n, start, slot, layer, shape, cache, s, scores, parts, h)
-            quantize(h, 0, attended, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
-        arrivals += threads
-        barrier(s.counter, arrivals)
-
-        _product(ticket + 4, w.out[layer], w.out_scale[layer], w.out_minimum[layer], w.out_bias[layer], s, s.o,
-                 hidden, count, attended)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
-
-        while True:
-            n = atomic_add(s.tickets, ticket + 5, 1)
-            if n >= count:
-                break
-            x = s.x[n]
+        x = s.x[n]
+        if layer == 0:
+            embed(chunk.tokens[n], chunk.start + n, w, x)
+        else:
             add(x, s.o[n])
-            norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, :hidden])
-            quantize(h, 0, hidden, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
-        arrivals += threads
-        barrier(s.counter, arrivals)
+        if layer < layers:
+            norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
+            _round(h, x.shape[0], s, n)
 
-        _product(ticket + 6, w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer], s, s.up,
-                 up_rows(shape), count, hidden)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
 
-        while True:
-            n = atomic_add(s.tickets, ticket + 7, 1)
-            if n >= count:
-                break
-            activate(s.up[n], shape.gated, shape.gelu, feed, h[0])
-            quantize(h, 0, feed, s.hq[n : n + 1], s.hs[n : n + 1], s.sums[n : n + 1])
-        arrivals += threads
-        barrier(s.counter, arrivals)
+@inner()
+def _rotate_and_keep(layer, chunk, shape, w, cache, s, row):
+    """Every token's queries are rotated in place; its keys and values go to the cache."""
+    size = shape.head_dim
+    factor = np.float32(1.0 / np.sqrt(size))
+    while True:
+        n = _take(s, layer, ROTATE)
+        if n >= chunk.tokens.shape[0]:
+            return
+        position = chunk.start + n
+        cos = w.cos[position]
+        sin = w.sin[position]
+        qkv = s.qkv[n]
+        for r in range(shape.heads):
+            rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, row)
+            copy(row, qkv[r * size :])
+        keep(qkv, position, chunk.slot, layer, shape, w, cache, row)
 
-        _product(ticket + 8, w.down[layer], w.down_scale[layer], w.down_minimum[layer], w.down_bias[layer], s, s.o,
-                 hidden, count, feed)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
+
+@inner()
+def _attend(layer, chunk, shape, cache, s, t):
+    """Causal attention of every token, the longest first, by thread t."""
+    size, per_group = shape.head_dim, shape.heads // shape.kv_heads
+    scores, parts, h = s.scores[t], s.parts[t], s.h[t]
+    while True:
+        n = chunk.tokens.shape[0] - 1 - _take(s, layer, ATTEND)
+        if n < 0:
+            return
+        q = s.qkv[n, : shape.heads * size].reshape(shape.heads, size)
+        for g in range(shape.kv_heads):
+            attend(q[g * per_group : (g + 1) * per_group], model.kept(cache, layer, chunk.slot, g), 0,
+                   chunk.start + n + 1, scores, parts)  # fmt: skip
+            for r in range(per_group):
+                spread(parts[r], size, h[0, (g * per_group + r) * size :])
+        _round(h, shape.heads * size, s, n)
+
+
+@inner()
+def _add_and_norm(layer, chunk, shape, w, s, h):
+    """What was attended to is added to the residual stream, and what feeds forward normed."""
+    while True:
+        n = _take(s, layer, NORM)
+        if n >= chunk.tokens.shape[0]:
+            return
+        x = s.x[n]
+        add(x, s.o[n])
+        norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
+        _round(h, x.shape[0], s, n)
+
+
+@inner()
+def _activate(layer, chunk, shape, s, h):
+    """Gates open what they open."""
+    while True:
+        n = _take(s, layer, ACTIVATE)
+        if n >= chunk.tokens.shape[0]:
+            return
+        activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
+        _round(h, shape.feed_forward, s, n)
+
+
+@inner()
+def _walk(t, threads, chunk, layers, shape, w, cache, s):
+    """Thread t's share of a chunk."""
+    count = chunk.tokens.shape[0]
+    hidden, attended = w.norm.shape[0], shape.heads * shape.head_dim
+    h = s.h[t]
+    arrivals = 0
+    for layer in range(layers):
+        _begin(layer, layers, chunk, shape, w, s, h)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _product(layer, QKV, model.qkv(w, layer), s, s.qkv, qkv_rows(shape), count, hidden)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _rotate_and_keep(layer, chunk, shape, w, cache, s, s.row[t])
+        arrivals = barrier(s.counter, arrivals + threads)
+        _attend(layer, chunk, shape, cache, s, t)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _product(layer, OUT, model.out(w, layer), s, s.o, hidden, count, attended)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _add_and_norm(layer, chunk, shape, w, s, h)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _product(layer, UP, model.up(w, layer), s, s.up, up_rows(shape), count, hidden)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _activate(layer, chunk, shape, s, h)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _product(layer, DOWN, model.down(w, layer), s, s.o, hidden, count, shape.feed_forward)
+        arrivals = barrier(s.counter, arrivals + threads)
+    _begin(layers, layers, chunk, shape, w, s, h)
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
 def prefill(threads, tokens, start, slot, layers, shape, weights, cache, work):
-    """Run tokens i64 [N] at positions start, ... of a slot through `layers` layers; work.x[:N] is the residual stream,
-    not normed. The cache gains the positions. `threads` as in `kernels.step`."""
+    """Run a chunk of a prompt through the first layers; the cache gains its positions.
+
+    Parameters
+    ----------
+    threads : as in `step.step`.
+    tokens : i64 [N].
+    start, slot : they are at positions start, start + 1, ... of this slot.
+    layers : how many are run.
+    shape, weights, cache : the model, as `kernels.model` describes it.
+    work : `Scratch` for N tokens or more; x[:N] becomes the residual stream, not normed.
+    """
     work.counter[0] = 0
     work.tickets[:] = 0
     for t in nb.prange(threads):
-        _walk(t, threads, tokens, start, slot, layers, shape, weights, cache, work)
+        _walk(t, threads, Chunk(tokens, start, slot), layers, shape, weights, cache, work)

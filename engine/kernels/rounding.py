@@ -12,6 +12,7 @@ from numba.extending import intrinsic, overload
 from engine.kernels import llvm
 from engine.kernels.inner import inner
 from engine.kernels.llvm import F16, I8, I16, I32, I32S, WIDTH, floats, ints
+from engine.kernels.model import part
 from engine.kernels.scalars import bits_of, float_of_bits
 from engine.kernels.sizes import VNNI
 from engine.kernels.vectors import load
@@ -112,52 +113,65 @@ def _scale(top, limit):
     return np.float32(0) if top < INFINITY else np.float32(np.nan), np.float32(0)
 
 
-def quantize(x, n, columns, q, qs, sums):
-    """`quantize_by_groups` where qs has an axis for them, else `quantize_by_token`."""
+def quantize(x, r, columns, a, n):
+    """`quantize_by_groups` where the scales of `a` have an axis for groups, else `quantize_by_token`."""
     raise TypeError("compiled code only")
 
 
 @overload(quantize, jit_options={"_nrt": False})
-def _quantize(x, n, columns, q, qs, sums):
-    how = quantize_by_groups if qs.ndim == 2 else quantize_by_token
-    return lambda x, n, columns, q, qs, sums: how(x, n, columns, q, qs, sums)
+def _quantize(x, r, columns, a, n):
+    how = quantize_by_groups if part(a, "scales").ndim == 2 else quantize_by_token
+    return lambda x, r, columns, a, n: how(x, r, columns, a, n)
+
+
+@inner(forceinline=True)
+def _round_group(x, r, g, columns, inverse, a, n):
+    """Round columns 32 g to 32 g + 31 into a.q[n]; their sum, kept in a.sums too."""
+    j = 32 * g
+    found = store_whole(a.q, n, j, load(x, r, j), inverse, columns - j)
+    if j + 16 < columns:
+        found = add(found, store_whole(a.q, n, j + 16, load(x, r, j + 16), inverse, columns - j - 16))
+    sum_ = int_total(found)
+    a.sums[n, 1 + g] = sum_
+    return sum_
 
 
 @inner()
-def quantize_by_token(x, n, columns, q, qs, sums):
-    """Round x[n, :columns] to whole numbers q[n] with x = q * qs[n], in the order the products read them.
+def quantize_by_token(x, r, columns, a, n):
+    """Round x[r, :columns] to whole numbers with x = q * scale, in the order the products read them.
 
-    sums[n, 0] is their sum, sums[n, 1 + g] that of columns 32 g to 32 g + 31. x and q are as wide as `columns` rounded
-    up to 16; sums has room for `columns / 32`, rounded up, and one.
+    Parameters
+    ----------
+    x : f32 [.., columns rounded up to 16 or more].
+    r : the row that is read.
+    columns : K, how many of it count.
+    a : `Activations`, whose q, scales and sums of token n are written: scales[n], sums[n, 0] the sum of all and
+        sums[n, 1 + g] that of columns 32 g to 32 g + 31. q is as wide as x.
+    n : the token.
     """
     # |q| * 127 * columns must fit an int32.
     limit = np.float32(min(LARGEST, 2147483647 // (127 * columns)))
-    qs[n], inverse = _scale(_largest_bits(x, n, columns), limit)
+    a.scales[n], inverse = _scale(_largest_bits(x, r, columns), limit)
     whole = np.int32(0)
     for g in range((columns + 31) // 32):
-        j = 32 * g
-        found = store_whole(q, n, j, load(x, n, j), inverse, columns - j)
-        if j + 16 < columns:
-            found = add(found, store_whole(q, n, j + 16, load(x, n, j + 16), inverse, columns - j - 16))
-        group = int_total(found)
-        sums[n, 1 + g] = group
-        whole += group
-    sums[n, 0] = whole
+        whole += _round_group(x, r, g, columns, inverse, a, n)
+    a.sums[n, 0] = whole
 
 
 @inner()
-def quantize_by_groups(x, n, columns, q, qs, sums):
-    """Round x[n, :columns] to whole numbers -127 to 127 with a scale qs[n, g] for columns 32 g to 32 g + 31.
+def quantize_by_groups(x, r, columns, a, n):
+    """Round x[r, :columns] to whole numbers -127 to 127 with a scale for each group of 32 columns.
 
-    q is of `BYTE`; else as `quantize_by_token`, but that sums[n, 0] stays what it is.
+    Parameters
+    ----------
+    x, r, columns, n : as `quantize_by_token` has them.
+    a : `Activations` whose q is of `BYTE` and whose scales[n, g] are those of columns 32 g to 32 g + 31; else as there,
+        but that sums[n, 0] stays what it is.
     """
     for g in range((columns + 31) // 32):
         j = 32 * g
-        top = largest(x, n, j, columns - j)
+        top = largest(x, r, j, columns - j)
         if j + 16 < columns:
-            top = max(top, largest(x, n, j + 16, columns - j - 16))
-        qs[n, g], inverse = _scale(top, np.float32(127))
-        found = store_whole(q, n, j, load(x, n, j), inverse, columns - j)
-        if j + 16 < columns:
-            found = add(found, store_whole(q, n, j + 16, load(x, n, j + 16), inverse, columns - j - 16))
-        sums[n, 1 + g] = int_total(found)
+            top = max(top, largest(x, r, j + 16, columns - j - 16))
+        a.scales[n, g], inverse = _scale(top, np.float32(127))
+        _round_group(x, r, g, columns, inverse, a, n)

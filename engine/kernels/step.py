@@ -16,12 +16,16 @@ from typing import NamedTuple
 
 import numba as nb
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from engine.kernels.attention import attend, combine, write
+from engine.kernels import model
+from engine.kernels.attention import attend, combine
 from engine.kernels.barrier import barrier
 from engine.kernels.inner import inner
+from engine.kernels.keep import keep
 from engine.kernels.linear import linear
-from engine.kernels.model import Shape, Weights, padded, qkv_rows, up_rows
+from engine.kernels.model import Activations, Shape, Weights, padded, part, qkv_rows, up_rows
 from engine.kernels.pointwise import activate, add, embed, norm, rotate
 from engine.kernels.rounding import quantize
 from engine.memory import array
@@ -74,12 +78,42 @@ def share(rows, t, threads):
     return rows if t == threads else rows * t // threads // 16 * 16
 
 
-@inner()
-def _ready(h, hq, hs, sums, batch, columns, integer):
+def _ready(m, a, tokens, columns):
     """Round what goes into a matrix of integers."""
-    if integer:
-        for b in range(batch):
-            quantize(h, b, columns, hq, hs, sums)
+    raise TypeError("compiled code only")
+
+
+@overload(_ready, jit_options={"_nrt": False})
+def _ready_for(m, a, tokens, columns):
+    if part(m, "weight").dtype not in (types.int8, types.uint8):
+        return lambda m, a, tokens, columns: None
+
+    def rounded(m, a, tokens, columns):
+        for b in range(tokens):
+            quantize(a.x, b, columns, a, b)
+
+    return rounded
+
+
+@inner()
+def _product(t, threads, m, a, y, rows, tokens, columns):
+    """Thread t's rows of a product, into y."""
+    _ready(m, a, tokens, columns)
+    linear(m, a, y, share(rows, t, threads), share(rows, t + 1, threads), tokens, columns)
+
+
+@inner()
+def _norm(x, tokens, gain, bias, shape, y):
+    """Every token's residual stream, normed."""
+    for b in range(tokens):
+        norm(x[b], gain, bias, shape.layer_norm, shape.eps, y[b])
+
+
+@inner()
+def _add(x, y, tokens):
+    """What a matrix gives for every token is added to its residual stream."""
+    for b in range(tokens):
+        add(x[b], y[b])
 
 
 @inner()
@@ -90,116 +124,103 @@ def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
     per_group = heads // groups
     factor = np.float32(1.0 / np.sqrt(size))
     q = s.q[t].reshape(heads, size)
-    row = s.row[t]
     for b in range(positions.shape[0]):
         position, slot = positions[b], slots[b]
         cos = w.cos[position]
         sin = w.sin[position]
+        qkv = s.qkv[b]
         for r in range(heads):
-            rotate(s.qkv[b, r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, q[r])
+            rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, q[r])
         if t == threads - 1:
-            for g in range(groups):
-                at = (heads + g) * size
-                rotate(s.qkv[b, at : at + size], w.k_norm[layer], shape.eps, cos, sin, np.float32(1), row)
-                write(cache.keys[layer, slot, g], cache.key_scales[layer, slot, g], position, row)
-                at = (heads + groups + g) * size
-                write(cache.values[layer, slot, g], cache.value_scales[layer, slot, g], position,
-                      s.qkv[b, at : at + size])  # fmt: skip
+            keep(qkv, position, slot, layer, shape, w, cache, s.row[t])
         first = (position + 1) * t // threads
         last = (position + 1) * (t + 1) // threads
         for g in range(groups):
-            attend(q[g * per_group : (g + 1) * per_group], cache.keys[layer, slot, g],
-                   cache.key_scales[layer, slot, g], cache.values[layer, slot, g], cache.value_scales[layer, slot, g],
-                   first, last, s.scores[t], s.parts[t, b, g * per_group : (g + 1) * per_group])  # fmt: skip
+            attend(q[g * per_group : (g + 1) * per_group], model.kept(cache, layer, slot, g), first, last, s.scores[t],
+                   s.parts[t, b, g * per_group : (g + 1) * per_group])  # fmt: skip
 
 
 @inner()
-def _logits(t, threads, x, rows, shape, w, s, integer_head, logits):
+def _activations(t, s):
+    """Thread t's own."""
+    return Activations(s.h[t], s.hq[t], s.hs[t], s.sums[t])
+
+
+@inner()
+def _logits(t, threads, x, rows, shape, w, s, logits):
     """Thread t's part of the vocabulary for the first rows of x [B, D]."""
-    hidden, vocabulary = w.norm.shape[0], shape.vocabulary
-    h, hq, hs = s.h[t], s.hq[t], s.hs[t]
-    for b in range(rows):
-        norm(x[b], w.norm, w.norm_bias, shape.layer_norm, shape.eps, h[b])
-    _ready(h, hq, hs, s.sums[t], rows, hidden, integer_head)
-    linear(w.head, w.head_scale, w.qkv_minimum[0, :0], w.norm_bias[:0], hq, hs, s.sums[t], h, logits,
-           share(vocabulary, t, threads), share(vocabulary, t + 1, threads), rows, hidden)  # fmt: skip
+    a = _activations(t, s)
+    _norm(x, rows, w.norm, w.norm_bias, shape, a.x)
+    _product(t, threads, model.head(w), a, logits, shape.vocabulary, rows, w.norm.shape[0])
 
 
 @inner()
-def _walk(t, threads, tokens, positions, slots, shape, w, cache, s, integer, integer_head, logits):
+def _walk(t, threads, tokens, positions, slots, shape, w, cache, s, logits):
     """Thread t's share of a step."""
     batch = tokens.shape[0]
     attended = shape.heads * shape.head_dim
     hidden = w.norm.shape[0]
     feed = shape.feed_forward
-    q_rows, u_rows = qkv_rows(shape), up_rows(shape)
-    x, h, hq, hs, sums = s.x[t], s.h[t], s.hq[t], s.hs[t], s.sums[t]
-    q_first, q_last = share(q_rows, t, threads), share(q_rows, t + 1, threads)
-    d_first, d_last = share(hidden, t, threads), share(hidden, t + 1, threads)
-    u_first, u_last = share(u_rows, t, threads), share(u_rows, t + 1, threads)
+    x, a = s.x[t], _activations(t, s)
     arrivals = 0
 
     for b in range(batch):
         embed(tokens[b], positions[b], w, x[b])
 
     for layer in range(w.qkv.shape[0]):
-        for b in range(batch):
-            norm(x[b], w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[b])
-        _ready(h, hq, hs, sums, batch, hidden, integer)
-        linear(w.qkv[layer], w.qkv_scale[layer], w.qkv_minimum[layer], w.qkv_bias[layer], hq, hs, sums, h, s.qkv,
-               q_first, q_last, batch, hidden)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
+        _norm(x, batch, w.norm1[layer], w.norm1_bias[layer], shape, a.x)
+        _product(t, threads, model.qkv(w, layer), a, s.qkv, qkv_rows(shape), batch, hidden)
+        arrivals = barrier(s.counter, arrivals + threads)
 
         _attention(t, threads, positions, slots, layer, shape, w, cache, s)
-        arrivals += threads
-        barrier(s.counter, arrivals)
+        arrivals = barrier(s.counter, arrivals + threads)
 
         for b in range(batch):
-            combine(s.parts, b, shape.head_dim, h[b])
-        _ready(h, hq, hs, sums, batch, attended, integer)
-        linear(w.out[layer], w.out_scale[layer], w.out_minimum[layer], w.out_bias[layer], hq, hs, sums, h, s.o,
-               d_first, d_last, batch, attended)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
+            combine(s.parts, b, shape.head_dim, a.x[b])
+        _product(t, threads, model.out(w, layer), a, s.o, hidden, batch, attended)
+        arrivals = barrier(s.counter, arrivals + threads)
+
+        _add(x, s.o, batch)
+        _norm(x, batch, w.norm2[layer], w.norm2_bias[layer], shape, a.x)
+        _product(t, threads, model.up(w, layer), a, s.up, up_rows(shape), batch, hidden)
+        arrivals = barrier(s.counter, arrivals + threads)
 
         for b in range(batch):
-            add(x[b], s.o[b])
-            norm(x[b], w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[b])
-        _ready(h, hq, hs, sums, batch, hidden, integer)
-        linear(w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer], hq, hs, sums, h, s.up,
-               u_first, u_last, batch, hidden)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
+            activate(s.up[b], shape.gated, shape.gelu, feed, a.x[b])
+        _product(t, threads, model.down(w, layer), a, s.o, hidden, batch, feed)
+        arrivals = barrier(s.counter, arrivals + threads)
+        _add(x, s.o, batch)
 
-        for b in range(batch):
-            activate(s.up[b], shape.gated, shape.gelu, feed, h[b])
-        _ready(h, hq, hs, sums, batch, feed, integer)
-        linear(w.down[layer], w.down_scale[layer], w.down_minimum[layer], w.down_bias[layer], hq, hs, sums, h, s.o,
-               d_first, d_last, batch, feed)  # fmt: skip
-        arrivals += threads
-        barrier(s.counter, arrivals)
-        for b in range(batch):
-            add(x[b], s.o[b])
-
-    _logits(t, threads, x, batch, shape, w, s, integer_head, logits)
+    _logits(t, threads, x, batch, shape, w, s, logits)
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
-def step(threads, tokens, positions, slots, shape, weights, cache, work, integer, integer_head, logits):
-    """Run tokens i64 [B] at positions i64 [B] of cache slots i64 [B]; write logits f32 [B, V or wider].
+def step(threads, tokens, positions, slots, shape, weights, cache, work, logits):
+    """Run tokens at positions of cache slots, which gain these positions, and write the logits that follow.
 
-    The cache gains the new positions. `threads` must be the number of threads that `prange` really gets:
-    `team_is_whole` checks it once, because a missing thread would leave the rest waiting. `integer` and `integer_head`
-    say that the matrices, and the head, are int8 or int4.
+    Parameters
+    ----------
+    threads : as many as `prange` really gets: `team_is_whole` checks it once, because a missing thread would leave the
+        rest waiting.
+    tokens, positions, slots : i64 [B].
+    shape, weights, cache : the model, as `kernels.model` describes it.
+    work : `Scratch` for B tokens or more.
+    logits : f32 [B, V or wider], written.
     """
     work.counter[0] = 0
     for t in nb.prange(threads):
-        _walk(t, threads, tokens, positions, slots, shape, weights, cache, work, integer, integer_head, logits)
+        _walk(t, threads, tokens, positions, slots, shape, weights, cache, work, logits)
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
-def head(threads, x, shape, weights, work, integer_head, logits):
-    """Logits f32 [R, V or wider] of residual streams x f32 [R, D] after all layers, not normed; R at most B."""
+def head(threads, x, shape, weights, work, logits):
+    """Write the logits of residual streams after all layers.
+
+    Parameters
+    ----------
+    threads, shape, weights, work : as `step` takes them.
+    x : f32 [R, D], not normed; R at most B.
+    logits : f32 [R, V or wider], written.
+    """
     for t in nb.prange(threads):
-        _logits(t, threads, x, x.shape[0], shape, weights, work, integer_head, logits)
+        _logits(t, threads, x, x.shape[0], shape, weights, work, logits)

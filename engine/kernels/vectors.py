@@ -25,21 +25,29 @@ def splat(typing, value):
     return floats(types.float32), lambda context, builder, signature, args: llvm.splat(builder, args[0])
 
 
+def readable(array: Any) -> bool:
+    """Whether `load` takes an array of this Numba type."""
+    stored = array.dtype in (types.float32, types.uint16, types.int8)
+    return stored and array.layout == "C" and array.ndim == 2
+
+
+def read(builder: ir.IRBuilder, stored: Any, address: Any) -> Any:
+    """The code that reads sixteen floats stored as `stored` at an address."""
+    if stored == types.float32:
+        return llvm.read(builder, address, F16, 4)
+    if stored == types.uint16:
+        return builder.fpext(llvm.read(builder, address, ir.VectorType(HALF, 16), 2), F16)
+    return builder.sitofp(builder.sext(llvm.read(builder, address, ir.VectorType(I8, 16), 1), I32S), F16)
+
+
 @intrinsic
 def load(typing, array, row, column):
     """array[row, column : column + 16] as floats: float32 as it is, int8 by value, uint16 as the bits of halves."""
-    stored = array.dtype
 
     def codegen(context, builder, signature, args):
-        address = llvm.address(context, builder, array, args[0], args[1:])
-        if stored == types.float32:
-            return llvm.read(builder, address, F16, 4)
-        if stored == types.uint16:
-            return builder.fpext(llvm.read(builder, address, ir.VectorType(HALF, 16), 2), F16)
-        return builder.sitofp(builder.sext(llvm.read(builder, address, ir.VectorType(I8, 16), 1), I32S), F16)
+        return read(builder, array.dtype, llvm.address(context, builder, array, args[0], args[1:]))
 
-    known = stored in (types.float32, types.uint16, types.int8) and array.layout == "C" and array.ndim == 2
-    return (floats(array, types.int64, types.int64), codegen) if known else None
+    return (floats(array, types.int64, types.int64), codegen) if readable(array) else None
 
 
 @intrinsic
@@ -166,38 +174,6 @@ def total(typing, vector):
         return llvm.total(builder, args[0], builder.fadd)
 
     return types.float32(floats), codegen
-
-
-def _four_totals(builder: ir.IRBuilder, vectors: Any) -> Any:
-    """The sums of four vectors of 16 as one vector of 4, by transposing inside 128-bit lanes: 13 instructions."""
-
-    def unpack(a: Any, b: Any, unit: int, high: int) -> Any:
-        picked = []
-        for lane in range(0, 16, 4):
-            first = [lane + 2 * high, lane + 2 * high + 1]
-            if unit == 1:
-                picked += [first[0], 16 + first[0], first[1], 16 + first[1]]
-            else:
-                picked += [*first, 16 + first[0], 16 + first[1]]
-        return llvm.shuffle(builder, a, b, picked)
-
-    def join(a: Any, b: Any, unit: int) -> Any:
-        return builder.fadd(unpack(a, b, unit, 0), unpack(a, b, unit, 1))
-
-    a, b, c, d = vectors
-    return llvm.halved(builder, llvm.halved(builder, join(join(a, b, 1), join(c, d, 1), 2), builder.fadd), builder.fadd)
-
-
-@intrinsic
-def store_four_totals(typing, array, row, column, a, b, c, d):
-    """array[row, column : column + 4] = the sums of four vectors of floats."""
-
-    def codegen(context, builder, signature, args):
-        address = llvm.address(context, builder, array, args[0], args[1:3])
-        llvm.write(builder, address, _four_totals(builder, args[3:]), 4)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64, floats, floats, floats, floats), codegen
 
 
 @intrinsic

@@ -23,7 +23,8 @@ from engine.kernels import prefill as chunks
 from engine.kernels.attention import attend
 from engine.kernels.compiled import cache_views, shape_of, weight_views
 from engine.kernels.linear import linear
-from engine.kernels.model import Cache
+from engine.kernels.model import Activations, Matrix
+from engine.kernels.model import kept as of_group
 from engine.kernels.pointwise import activate, norm
 from engine.kernels.rounding import quantize
 from engine.measure.sheet import Sheet
@@ -46,17 +47,17 @@ WAYS: tuple[tuple[Precision, int], ...] = (
 
 
 @nb.njit(cache=True, nogil=True)
-def _products(repeat, weight, scale, minimum, bias, s, y, rows, tokens, columns):
+def _products(repeat, layers, a, y, rows, tokens, columns):
     for _ in range(repeat):
-        for layer in range(weight.shape[0]):
-            linear(weight[layer], scale[layer], minimum[layer], bias[layer], s.hq, s.hs, s.sums, s.up, y, 0, rows,
-                   tokens, columns)  # fmt: skip
+        for layer in range(layers.weight.shape[0]):
+            m = Matrix(layers.weight[layer], layers.scale[layer], layers.minimum[layer], layers.bias[layer])
+            linear(m, a, y, 0, rows, tokens, columns)
 
 
 @nb.njit(cache=True, nogil=True)
-def _rounding(repeat, h, columns, s):
+def _rounding(repeat, columns, a, n):
     for _ in range(repeat):
-        quantize(h, 0, columns, s.hq, s.hs, s.sums)
+        quantize(a.x, n, columns, a, n)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -74,9 +75,8 @@ def _activation(repeat, up, shape, h):
 @nb.njit(cache=True, nogil=True)
 def _attention(repeat, q, kept, scores, parts):
     for _ in range(repeat):
-        for group in range(kept.keys.shape[0]):
-            attend(q, kept.keys[group], kept.key_scales[group], kept.values[group], kept.value_scales[group], 0,
-                   POSITIONS, scores, parts)  # fmt: skip
+        for group in range(kept.keys.shape[2]):
+            attend(q, of_group(kept, 0, 0, group), 0, POSITIONS, scores, parts)
 
 
 @dataclass
@@ -152,36 +152,35 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
     rng = np.random.default_rng(0)
     s.up[...] = rng.standard_normal(s.up.shape)
     widest = max(getattr(params, name).shape[1] for name in MATRICES)
+    a = Activations(s.up, s.hq, s.hs, s.sums)
     for n in range(max(TOKENS)) if bits else ():
-        row = s._replace(hq=s.hq[n : n + 1], hs=s.hs[n : n + 1], sums=s.sums[n : n + 1])
-        _rounding(1, s.up[n : n + 1], widest, row)
+        _rounding(1, widest, a, n)
+    parts = ("", "_scale", "_minimum", "_bias")
     matrices = [
-        (getattr(weights, name), getattr(weights, f"{name}_scale"), getattr(weights, f"{name}_minimum"),
-         getattr(weights, f"{name}_bias"), getattr(params, name).shape)
-        for name in MATRICES
-    ]  # fmt: skip
-    y = np.zeros((max(TOKENS), max(rows for *_, (rows, _) in matrices) + 16), np.float32)
-    macs = sum(len(weight) * rows * wide for weight, *_, (rows, wide) in matrices)
-    nbytes = sum(weight.nbytes + scale.nbytes + minimum.nbytes for weight, scale, minimum, *_ in matrices)
+        (Matrix(*(getattr(weights, name + part) for part in parts)), getattr(params, name).shape) for name in MATRICES
+    ]
+    y = np.zeros((max(TOKENS), max(rows for _, (rows, _) in matrices) + 16), np.float32)
+    macs = sum(len(m.weight) * rows * wide for m, (rows, wide) in matrices)
+    nbytes = sum(m.weight.nbytes + m.scale.nbytes + m.minimum.nbytes for m, _ in matrices)
     words = precision + (f", activations in {bits} bits" if bits else "")
 
     def multiply(repeat: int, tokens: int) -> None:
-        for weight, scale, minimum, bias, (rows, wide) in matrices:
-            _products(repeat, weight, scale, minimum, bias, s, y, rows, tokens, wide)
+        for m, (rows, wide) in matrices:
+            _products(repeat, m, a, y, rows, tokens, wide)
 
     for tokens in TOKENS:
         name = f"products of all layers, {words}: {_tokens(tokens)}"
         yield Operator(name, partial(multiply, tokens=tokens), macs * tokens, nbytes)
     if precision == "int8":
         yield Operator(f"rounding {shape.feed_forward} activations to {bits} bits",
-                       lambda repeat: _rounding(repeat, s.up[:1], shape.feed_forward, s))  # fmt: skip
+                       lambda repeat: _rounding(repeat, shape.feed_forward, a, 0))  # fmt: skip
     if precision == "fp32":
         x = torch.from_numpy(s.up)
 
         def torch_products(repeat: int, tokens: int) -> None:
             for _ in range(repeat):
-                for weight, *_, (_rows, wide) in matrices:
-                    for layer in torch.from_numpy(weight):
+                for m, (_rows, wide) in matrices:
+                    for layer in torch.from_numpy(m.weight):
                         torch.nn.functional.linear(x[:tokens, :wide], layer)
 
         for tokens in TOKENS:
@@ -199,7 +198,7 @@ def _of_keys(arch: Architecture) -> Iterator[Operator]:
     for stored in ("fp32", "half", "int8"):
         cache = StaticCache(1, 1, groups, POSITIONS, size, precision=stored)
         cache.store(0, 0, 0, torch.randn(groups, POSITIONS, size), torch.randn(groups, POSITIONS, size))
-        kept = Cache(*(part[0, 0] for part in cache_views(cache)))
+        kept = cache_views(cache)
         yield Operator(
             f"attention of a token to {POSITIONS} positions, {stored}",
             partial(_attention, q=q, kept=kept, scores=scores, parts=parts),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from engine.kernels import linear, rounding, sizes
+from engine.kernels.model import Activations, Matrix
 from engine.model.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
@@ -53,33 +54,17 @@ def in_int8(whole: np.ndarray, scale: np.ndarray) -> Stored:
 
 
 @nb.njit(cache=True)  # compiled once on a machine, not in every run
-def _quantize(x, n, columns, q, qs, sums):
-    rounding.quantize(x, n, columns, q, qs, sums)
+def _quantize(x, columns, a):
+    for n in range(x.shape[0]):
+        rounding.quantize(x, n, columns, a, n)
 
 
 @nb.njit(cache=True)
-def _quantize_by_groups(x, n, columns, q, qs, sums):
-    rounding.quantize_by_groups(x, n, columns, q, qs, sums)
+def _linear(m, a, y, first, last, tokens, columns):
+    linear.linear(m, a, y, first, last, tokens, columns)
 
 
-@nb.njit(cache=True)
-def _linear(w, scale, minimum, bias, q, qs, sums, x, y, first, last, tokens, columns):
-    linear.linear(w, scale, minimum, bias, q, qs, sums, x, y, first, last, tokens, columns)
-
-
-class Rounded(NamedTuple):
-    """What `quantize` makes of activations: q i16 [N, width] in the products' order, their scale f32 [N], their sum
-    and those of groups i32 [N, 1 + groups]. By groups: q of `rounding.BYTE`, scales f32 [N, groups]."""
-
-    q: np.ndarray
-    scale: np.ndarray
-    sums: np.ndarray
-
-
-NOTHING_ROUNDED = Rounded(np.zeros((0, 0), np.int16), np.zeros(0, np.float32), np.zeros((0, 0), np.int32))
-
-
-def plain(whole: Rounded, columns: int) -> np.ndarray:
+def plain(whole: Activations, columns: int) -> np.ndarray:
     """i64 [N, columns], a multiple of 4: the whole numbers in the order of the columns."""
     q = whole.q[:, :columns]
     if not sizes.VNNI:
@@ -88,24 +73,27 @@ def plain(whole: Rounded, columns: int) -> np.ndarray:
     return (halves[:, :, 0] + 256 * halves[:, :, 1]).reshape(len(q), -1)
 
 
-def rounded(x: np.ndarray, columns: int) -> Rounded:
+def rounded(x: np.ndarray, columns: int) -> Activations:
     """Round x f32 [N, width], of which the first `columns` count."""
-    tokens = len(x)
-    sums = np.full((tokens, 2 + columns // 32), 12345, np.int32)
-    out = Rounded(np.full(x.shape, 12345, np.int16), np.full(tokens, np.nan, np.float32), sums)
-    for n in range(tokens):
-        _quantize(x, n, columns, out.q, out.scale, out.sums)
+    sums = np.full((len(x), 2 + columns // 32), 12345, np.int32)
+    out = Activations(x, np.full(x.shape, 12345, np.int16), np.full(len(x), np.nan, np.float32), sums)
+    _quantize(x, columns, out)
     return out
 
 
-def rounded_by_groups(x: np.ndarray, columns: int) -> Rounded:
+def rounded_by_groups(x: np.ndarray, columns: int) -> Activations:
     """`rounded` to 8 bits with a scale for each group of 32 columns."""
     groups = -(-columns // 32)
     sums = np.full((len(x), 1 + groups), 12345, np.int32)
-    out = Rounded(np.full(x.shape, 99, rounding.BYTE), np.full((len(x), groups), np.nan, np.float32), sums)
-    for n in range(len(x)):
-        _quantize_by_groups(x, n, columns, out.q, out.scale, out.sums)
+    scales = np.full((len(x), groups), np.nan, np.float32)
+    out = Activations(x, np.full(x.shape, 99, rounding.BYTE), scales, sums)
+    _quantize(x, columns, out)
     return out
+
+
+def not_rounded(x: np.ndarray) -> Activations:
+    """What a matrix of floats reads."""
+    return Activations(x, np.zeros((0, 0), np.int16), np.zeros(0, np.float32), np.zeros((0, 0), np.int32))
 
 
 def activations(tokens: int, columns: int, seed: int = 1, beyond: float = np.nan) -> np.ndarray:
@@ -130,10 +118,10 @@ def product(
 ) -> np.ndarray:
     """y f32 [N, rows] of x [N, width]; NaN where no row was asked for."""
     rows, columns = m.numbers.shape
-    whole = NOTHING_ROUNDED
+    a = not_rounded(x)
     if m.integer:
-        whole = rounded_by_groups(x, columns) if by_groups else rounded(x, columns)
+        a = rounded_by_groups(x, columns) if by_groups else rounded(x, columns)
     y = np.full((len(x), -(-rows // 16) * 16), np.nan, np.float32)
-    _linear(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias, whole.q, whole.scale,
-           whole.sums, x, y, first, rows if last is None else last, len(x), columns)  # fmt: skip
+    matrix = Matrix(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias)
+    _linear(matrix, a, y, first, rows if last is None else last, len(x), columns)
     return y[:, :rows]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from engine.cache.static import StaticCache
-from engine.kernels import attention
+from engine.kernels import attention, keep
+from engine.kernels.model import Cache
 
 SIZES = (8, 16, 24, 64, 80, 128)
 KV = ("fp32", "half", "int8")
@@ -23,7 +24,7 @@ CONTEXT = 50
 
 @nb.njit(cache=True)
 def _write(kept, scales, position, row):
-    attention.write(kept, scales, position, row)
+    keep.write(kept, scales, position, row)
 
 
 @nb.njit(cache=True)
@@ -32,8 +33,15 @@ def _dots(q, r, keys, scales, first, last, scores, n):
 
 
 @nb.njit(cache=True)
-def _dots_of_three(q, r, keys, scales, first, last, scores, n):
-    attention.dots_of_three(q, r, keys, scales, first, last, scores, n)
+def _weigh(scores, n, values, scales, first, last, out, r):
+    attention.weigh(scores, n, values, scales, first, last, out, r)
+
+
+@nb.njit(cache=True)
+def _three(q, keys, values, first, last, scores, out):
+    """Heads 1 to 3 together."""
+    attention.dots_of_three(q, 1, keys.stored, keys.scales, first, last, scores, 1)
+    attention.weigh_three(scores, 1, values.stored, values.scales, first, last, out, 1)
 
 
 @nb.njit(cache=True)
@@ -42,18 +50,8 @@ def _soften(scores, n, first, last):
 
 
 @nb.njit(cache=True)
-def _weigh(scores, n, values, scales, first, last, out, r):
-    attention.weigh(scores, n, values, scales, first, last, out, r)
-
-
-@nb.njit(cache=True)
-def _weigh_three(scores, n, values, scales, first, last, out, r):
-    attention.weigh_three(scores, n, values, scales, first, last, out, r)
-
-
-@nb.njit(cache=True)
-def _attend(q, keys, key_scales, values, value_scales, first, last, scores, parts):
-    attention.attend(q, keys, key_scales, values, value_scales, first, last, scores, parts)
+def _attend(q, kept, first, last, scores, parts):
+    attention.attend(q, kept, first, last, scores, parts)
 
 
 @nb.njit(cache=True)
@@ -135,14 +133,12 @@ def test_three_heads_together_give_the_bits_of_each_alone(precision: str, size: 
     keys, values, q = kept(precision, size, 1), kept(precision, size, 2), queries(4, size)
     for first, last in RANGES:
         alone, together = np.zeros((2, 4, CONTEXT), np.float32)
-        _dots_of_three(q, 1, keys.stored, keys.scales, first, last, together, 1)
         out, out_together = np.zeros((2, 4, size + 2), np.float32)
         for r in range(1, 4):
             _dots(q, r, keys.stored, keys.scales, first, last, alone, r)
-        assert np.array_equal(alone, together)
-        for r in range(1, 4):
             _weigh(alone, r, values.stored, values.scales, first, last, out, r)
-        _weigh_three(together, 1, values.stored, values.scales, first, last, out_together, 1)
+        _three(q, keys, values, first, last, together, out_together)
+        assert np.array_equal(alone, together)
         assert np.array_equal(out, out_together)
 
 
@@ -159,8 +155,8 @@ def test_attention_by_shares_is_softmax_attention(precision: str, size: int, hea
         parts = np.full((threads, 2, heads, size + 2), np.nan, np.float32)
         for t in range(threads):
             scores = np.full((heads, CONTEXT), np.nan, np.float32)
-            _attend(q, keys.stored, keys.scales, values.stored, values.scales, shares[t], shares[t + 1],
-                             scores, parts[t, 1])  # fmt: skip
+            both = Cache(keys.stored, values.stored, keys.scales, values.scales)
+            _attend(q, both, shares[t], shares[t + 1], scores, parts[t, 1])
         h = np.full(heads * size + 3, 7, np.float32)
         _combine(parts, 1, size, h)
         np.testing.assert_allclose(h[:-3].reshape(heads, size), expected, atol=2e-5)

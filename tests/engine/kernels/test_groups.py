@@ -22,7 +22,7 @@ def test_each_group_has_its_own_scale_and_uses_its_whole_range(columns: int, siz
     whole = rounded_by_groups(x, columns)
     filled = -(-columns // 16) * 16
     for g, (given, q) in enumerate(zip(groups_of(x, columns), groups_of(whole.q, columns), strict=True)):
-        scale = whole.scale[:, g, None].astype(np.float64)
+        scale = whole.scales[:, g, None].astype(np.float64)
         assert (np.abs(q * scale - given) <= 0.505 * scale).all()
         assert (np.abs(q.astype(np.int64)).max(-1) == 127).all()
         assert np.array_equal(whole.sums[:, 1 + g], q.sum(-1, dtype=np.int64))
@@ -39,7 +39,7 @@ def test_products_are_those_of_the_rounded_numbers(way: str, rows: int, columns:
     for tokens in TOKENS:
         x = activations(tokens, columns)
         whole = rounded_by_groups(x, columns)
-        meant = whole.q[:, :columns].astype(np.float64) * whole.scale.astype(np.float64).repeat(32, -1)[:, :columns]
+        meant = whole.q[:, :columns].astype(np.float64) * whole.scales.astype(np.float64).repeat(32, -1)[:, :columns]
         bound = 3e-6 * (np.abs(meant) @ (np.abs(m.numbers) + 5).T)  # a group's scale and minimum cancel
         assert (np.abs(product(m, x, by_groups=True) - meant @ m.numbers.T) <= bound).all(), tokens
 
@@ -49,7 +49,7 @@ def test_so_they_are_where_columns_do_not_divide(columns: int) -> None:
     m = stored("int8", 33, columns)
     x = activations(5, columns)
     whole = rounded_by_groups(x, columns)
-    meant = whole.q[:, :columns].astype(np.float64) * whole.scale.astype(np.float64).repeat(32, -1)[:, :columns]
+    meant = whole.q[:, :columns].astype(np.float64) * whole.scales.astype(np.float64).repeat(32, -1)[:, :columns]
     np.testing.assert_allclose(product(m, x, by_groups=True), meant @ m.numbers.T, rtol=1e-4, atol=1e-4)
 
 

@@ -17,7 +17,7 @@ def slow_product(m: Stored, x: np.ndarray) -> np.ndarray:
     weight = np.rint(m.numbers / m.scale[:rows, None]).astype(np.int64)
     sums = plain(whole, -(-columns // 4) * 4)[:, :columns] @ weight.T
     assert np.abs(sums).max(initial=0) < 2**31
-    return sums.astype(np.float32) * m.scale[:rows] * whole.scale[:, None]
+    return sums.astype(np.float32) * m.scale[:rows] * whole.scales[:, None]
 
 
 @pytest.mark.parametrize("columns", [1, 15, 16, 33, 100, *WIDTHS])
@@ -26,8 +26,8 @@ def test_activations_come_back_to_half_a_step(columns: int, size: float) -> None
     x = activations(3, columns) * np.float32(size)
     whole = rounded(x, columns)
     q = plain(whole, whole.q.shape[1])
-    found = q[:, :columns].astype(np.float64) * whole.scale[:, None]
-    assert (np.abs(found - x[:, :columns]) <= 0.505 * whole.scale[:, None]).all()
+    found = q[:, :columns].astype(np.float64) * whole.scales[:, None]
+    assert (np.abs(found - x[:, :columns]) <= 0.505 * whole.scales[:, None]).all()
     assert (np.abs(q[:, :columns]).max(-1) == limit(columns)).all()  # the whole range is used
     filled = -(-columns // 16) * 16
     assert (q[:, columns:filled] == 0).all()  # what fills the last vector counts for nothing
@@ -45,7 +45,7 @@ def test_ties_go_to_the_even_number(columns: int) -> None:
     x[0, :5] = (0.5, 1.5, -2.5, -0.5, top)
     x[0, columns - 1] = top
     whole = rounded(x, columns)
-    assert whole.scale[0] == 1
+    assert whole.scales[0] == 1
     assert plain(whole, 16)[0, :4].tolist() == [0, 2, -2, 0]
 
 

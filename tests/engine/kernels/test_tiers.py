@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 # What is run as every tier: all tests of operators and names, and of the compiled step and prefill those of one model
 # that hold them to their twins. The others compile every kind of weights again, for minutes.
 AS_EVERY_TIER = (
-    "test_package.py", "test_team.py", "test_scalars.py", "test_vectors.py", "test_attention.py", "test_int8.py",
-    "test_int4.py", "test_groups.py", "test_linear.py",
+    "test_package.py", "test_team.py", "test_scalars.py", "test_vectors.py", "test_register_tiles.py",
+    "test_attention.py", "test_int8.py", "test_int4.py", "test_groups.py", "test_linear.py",
     "test_step.py::test_logits_equal_the_torch_twin_of_the_same_weights[int8-wide]",
     "test_prefill.py::test_the_residual_stream_equals_the_torch_twin[int8-wide]",
 )  # fmt: skip

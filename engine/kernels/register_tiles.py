@@ -1,0 +1,156 @@
+"""Tiles of sums kept in registers: tuples of vectors of sixteen floats, how they begin, grow and are stored.
+
+A tile of I rows by J columns is a tuple of I * J vectors, one row after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from engine.kernels import llvm
+from engine.kernels.llvm import F16, I64, floats
+from engine.kernels.vectors import read, readable
+
+
+@intrinsic(prefer_literal=True)
+def no_sums(typing, count):
+    """A tuple of `count` vectors of sixteen floats of 0."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = types.UniTuple(floats, count.literal_value)
+
+    def codegen(context, builder, signature, args):
+        return context.make_tuple(builder, kind, [llvm.constant(F16, 0.0)] * len(kind))
+
+    return kind(count), codegen
+
+
+def _loads(doc: str, rows: int, columns: int) -> Any:
+    """A `load` of several vectors, each so many rows and columns after the one before."""
+
+    @intrinsic(prefer_literal=True)
+    def load_several(typing, array, row, column, count):
+        if not readable(array) or not isinstance(count, types.IntegerLiteral):
+            return None
+        kind = types.UniTuple(floats, count.literal_value)
+
+        def codegen(context, builder, signature, args):
+            found = []
+            for i in range(len(kind)):
+                place = [builder.add(args[1], I64(rows * i)), builder.add(args[2], I64(columns * i))]
+                found.append(read(builder, array.dtype, llvm.address(context, builder, array, args[0], place)))
+            return context.make_tuple(builder, kind, found)
+
+        return kind(array, types.int64, types.int64, count), codegen
+
+    load_several.__doc__ = doc
+    return load_several
+
+
+load_rows = _loads("`load` of `count` rows: array[row + i, column : column + 16].", 1, 0)
+load_columns = _loads("`load` of `count` vectors of a row: array[row, column + 16 * i : column + 16 * i + 16].", 0, 16)
+
+
+@intrinsic(prefer_literal=True)
+def splat_rows(typing, array, row, column, count):
+    """A tuple of vectors of sixteen times array[row + i, column], float32, for i < count."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = types.UniTuple(floats, count.literal_value)
+
+    def codegen(context, builder, signature, args):
+        places = [[builder.add(args[1], I64(i)), args[2]] for i in range(len(kind))]
+        values = [builder.load(llvm.address(context, builder, array, args[0], place)) for place in places]
+        return context.make_tuple(builder, kind, [llvm.splat(builder, value) for value in values])
+
+    return kind(array, types.int64, types.int64, count), codegen
+
+
+@intrinsic
+def multiply_add(typing, a, b, sums):
+    """sums[i * len(b) + j] + a[i] * b[j], rounded once, of tuples of vectors of floats."""
+
+    def codegen(context, builder, signature, args):
+        left, right, so_far = (cgutils.unpack_tuple(builder, arg) for arg in args)
+        pairs = [(x, y) for x in left for y in right]
+        found = [
+            llvm.call(builder, "llvm.fma.v16f32", F16, [x, y, sum_]) for (x, y), sum_ in zip(pairs, so_far, strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return sums(a, b, sums), codegen
+
+
+def _four_totals(builder: ir.IRBuilder, vectors: Any) -> Any:
+    """The sums of four vectors of 16 as one vector of 4, by transposing inside 128-bit lanes: 13 instructions."""
+
+    def unpack(a: Any, b: Any, unit: int, high: int) -> Any:
+        picked = []
+        for lane in range(0, 16, 4):
+            first = [lane + 2 * high, lane + 2 * high + 1]
+            if unit == 1:
+                picked += [first[0], 16 + first[0], first[1], 16 + first[1]]
+            else:
+                picked += [*first, 16 + first[0], 16 + first[1]]
+        return llvm.shuffle(builder, a, b, picked)
+
+    def join(a: Any, b: Any, unit: int) -> Any:
+        return builder.fadd(unpack(a, b, unit, 0), unpack(a, b, unit, 1))
+
+    a, b, c, d = vectors
+    return llvm.halved(builder, llvm.halved(builder, join(join(a, b, 1), join(c, d, 1), 2), builder.fadd), builder.fadd)
+
+
+@intrinsic(prefer_literal=True)
+def store_sums(typing, array, row, column, sums, count):
+    """array[row + i, column + 16 * j : ...] = the j-th of `count` vectors of the i-th row, float32; `sums` has one row
+    after the other."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, signature, args):
+        vectors = cgutils.unpack_tuple(builder, args[3])
+        for i, vector in enumerate(vectors):
+            row_, column_ = divmod(i, count.literal_value)
+            place = [builder.add(args[1], I64(row_)), builder.add(args[2], I64(16 * column_))]
+            llvm.write(builder, llvm.address(context, builder, array, args[0], place), vector, 4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, sums, count), codegen
+
+
+@intrinsic
+def store_four_totals(typing, array, row, column, sums):
+    """array[row + i, column + j] = the sum of the vector sums[4 * i + j], float32, for j < 4."""
+
+    def codegen(context, builder, signature, args):
+        vectors = cgutils.unpack_tuple(builder, args[3])
+        for i in range(0, len(vectors), 4):
+            place = [builder.add(args[1], I64(i // 4)), args[2]]
+            totals = _four_totals(builder, vectors[i : i + 4])
+            llvm.write(builder, llvm.address(context, builder, array, args[0], place), totals, 4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, sums), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_totals(typing, array, row, column, sums, count):
+    """array[row + j, column + i] = the sum of the j-th of `count` vectors, sums[count * i + j], float32."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, signature, args):
+        for at, vector in enumerate(cgutils.unpack_tuple(builder, args[3])):
+            i, j = divmod(at, count.literal_value)
+            place = [builder.add(args[1], I64(j)), builder.add(args[2], I64(i))]
+            sum_ = llvm.total(builder, vector, builder.fadd)
+            builder.store(sum_, llvm.address(context, builder, array, args[0], place))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, sums, count), codegen
