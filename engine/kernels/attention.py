@@ -12,16 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.kernels import register_tiles as tiles
 from engine.kernels.inner import distinct, inner
-from engine.kernels.register_tiles import (
-    load_columns,
-    load_rows,
-    multiply_add,
-    no_sums,
-    splat_rows,
-    store_four_totals,
-    store_sums,
-)
 from engine.kernels.scalars import bytes_of, exp, widen
 from engine.kernels.sizes import TOGETHER
 from engine.kernels.vectors import exp as exp_of
@@ -64,20 +56,49 @@ def _four_positions(heads: int) -> Any:
     @inner(forceinline=True)
     @distinct(f"{heads}")
     def four(q, r, keys, p, scores, n):
-        sums = no_sums(count)
+        sums = tiles.no_sums(count)
         for j in range(0, q.shape[1], 16):
-            sums = multiply_add(load_rows(q, r, j, heads), load_rows(keys, p, j, 4), sums)
-        store_four_totals(scores, n, p, sums)
+            sums = tiles.multiply_add(tiles.load_rows(q, r, j, heads), tiles.load_rows(keys, p, j, 4), sums)
+        tiles.store_four_totals(scores, n, p, sums)
+
+    return four
+
+
+@cache
+def _four_columns(heads: int) -> Any:
+    """64 columns of the weighted sums of `heads` heads from score n on, into rows r and on."""
+    count = 4 * heads
+
+    @inner(forceinline=True)
+    @distinct(f"{heads}")
+    def four(scores, n, values, first, last, j, out, r):
+        sums = tiles.no_sums(count)
+        for p in range(first, last):
+            if heads > 1:
+                fetch(values, p + AHEAD)
+            sums = tiles.multiply_add(tiles.splat_rows(scores, n, p, heads), tiles.load_columns(values, p, j, 4), sums)
+        tiles.store_sums(out, r, j, sums, 4)
 
     return four
 
 
 _four_of_one, _four_of_three = _four_positions(1), _four_positions(3)
+_columns_of_one, _columns_of_three = _four_columns(1), _four_columns(3)
 
 
 @inner()
 def dots(q, r, keys, scales, first, last, scores, n):
-    """scores[n, p] = q[r] . keys[p] for first <= p < last."""
+    """scores[n, p] = q[r] . keys[p] for first <= p < last.
+
+    Parameters
+    ----------
+    q : f32 [R, E], of which row r is read.
+    r : a head of the group.
+    keys, scales : as the cache stores them, [C, E], and f32 [C] beside int8, else [0].
+    first, last : positions.
+    scores : f32 [.., C], of which row n is written from `first` to `last`.
+    n : the row of the scores.
+    """
     size = q.shape[1]
     if size % 16 == 0:
         fours = first + (last - first) // 4 * 4
@@ -101,7 +122,13 @@ def dots(q, r, keys, scales, first, last, scores, n):
 
 @inner()
 def dots_of_three(q, r, keys, scales, first, last, scores, n):
-    """`dots` of heads r, r + 1, r + 2 into scores n, n + 1, n + 2; the size of a head is a multiple of 16."""
+    """`dots` of heads r, r + 1, r + 2 into scores n, n + 1, n + 2; the size of a head is a multiple of 16.
+
+    Parameters
+    ----------
+    q, keys, scales, first, last, scores : as `dots` takes them.
+    r, n : the first of three heads, and of three rows of scores.
+    """
     fours = first + (last - first) // 4 * 4
     for p in range(first, fours, 4):
         for ahead in range(4):
@@ -116,7 +143,14 @@ def dots_of_three(q, r, keys, scales, first, last, scores, n):
 
 @inner()
 def soften(scores, n, first, last):
-    """scores[n, first:last] become exp(score - maximum); returns the maximum and their sum."""
+    """scores[n, first:last] become exp(score - maximum); returns the maximum and their sum.
+
+    Parameters
+    ----------
+    scores : f32 [.., C].
+    n : the row that is changed.
+    first, last : positions; where there are none the maximum is `LOWEST` and the sum 0.
+    """
     full = first + (last - first) // 16 * 16
     tops = splat(LOWEST)
     for p in range(first, full, 16):
@@ -137,30 +171,19 @@ def soften(scores, n, first, last):
     return top, sum_
 
 
-@cache
-def _four_columns(heads: int) -> Any:
-    """64 columns of the weighted sums of `heads` heads from score n on, into rows r and on."""
-    count = 4 * heads
-
-    @inner(forceinline=True)
-    @distinct(f"{heads}")
-    def four(scores, n, values, first, last, j, out, r):
-        sums = no_sums(count)
-        for p in range(first, last):
-            if heads > 1:
-                fetch(values, p + AHEAD)
-            sums = multiply_add(splat_rows(scores, n, p, heads), load_columns(values, p, j, 4), sums)
-        store_sums(out, r, j, sums, 4)
-
-    return four
-
-
-_columns_of_one, _columns_of_three = _four_columns(1), _four_columns(3)
-
-
 @inner()
 def weigh(scores, n, values, scales, first, last, out, r):
-    """out[r, :E] = sum of scores[n, p] * values[p] over first <= p < last; scores are scaled on the way."""
+    """out[r, :E] = sum of scores[n, p] * values[p] over first <= p < last; scores are scaled on the way.
+
+    Parameters
+    ----------
+    scores : f32 [.., C], of which row n has the weights.
+    n : that row.
+    values, scales : as the cache stores them, [C, E], and f32 [C] beside int8, else [0].
+    first, last : positions.
+    out : f32 [.., E or wider], of which row r is written.
+    r : that row.
+    """
     size = values.shape[1]
     if scales.shape[0] > 0:
         for p in range(first, last):
@@ -179,7 +202,13 @@ def weigh(scores, n, values, scales, first, last, out, r):
 
 @inner()
 def weigh_three(scores, n, values, scales, first, last, out, r):
-    """`weigh` of scores n, n + 1, n + 2 into out r, r + 1, r + 2; the size of a head is a multiple of 64."""
+    """`weigh` of scores n, n + 1, n + 2 into out r, r + 1, r + 2; the size of a head is a multiple of 64.
+
+    Parameters
+    ----------
+    scores, values, scales, first, last, out : as `weigh` takes them.
+    n, r : the first of three rows of weights, and of three rows of the result.
+    """
     if scales.shape[0] > 0:
         for h in range(3):
             for p in range(first, last):
@@ -219,7 +248,14 @@ def attend(q, kept, first, last, scores, parts):
 
 @inner()
 def spread(part, size, h):
-    """h[:E] = a head's sum over its normaliser; part [E + 2] as `attend` leaves it."""
+    """h[:E] = a head's sum over its normaliser; part [E + 2] as `attend` leaves it.
+
+    Parameters
+    ----------
+    part : f32 [E + 2].
+    size : E.
+    h : f32 [E or wider], written.
+    """
     full = size // 16 * 16
     normaliser = splat(part[size + 1])
     for d in range(0, full, 16):
@@ -230,7 +266,15 @@ def spread(part, size, h):
 
 @inner(fastmath=True)
 def combine(parts, b, size, h):
-    """Join the threads' shares of sequence b's attention into h [HE]."""
+    """Join the threads' shares of sequence b's attention into h [HE].
+
+    Parameters
+    ----------
+    parts : f32 [T, B, H, E + 2], every thread's share as `attend` leaves it.
+    b : the sequence.
+    size : E.
+    h : f32 [HE or wider], written.
+    """
     threads = parts.shape[0]
     for r in range(parts.shape[2]):
         top = parts[0, b, r, size]

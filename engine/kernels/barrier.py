@@ -34,7 +34,14 @@ SPINS = 4096
 
 @intrinsic
 def atomic_add(typing, array, index, value):
-    """Add `value` to int64 `array[index]` and return what stood there before (sequentially consistent)."""
+    """Add `value` to int64 `array[index]` and return what stood there before (sequentially consistent).
+
+    Parameters
+    ----------
+    array : i64, of one axis.
+    index : which element.
+    value : i64, what is added.
+    """
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -45,7 +52,13 @@ def atomic_add(typing, array, index, value):
 
 @intrinsic
 def atomic_load(typing, array, index):
-    """Read int64 `array[index]`, and everything written before it was stored (acquire)."""
+    """Read int64 `array[index]`, and everything written before it was stored (acquire).
+
+    Parameters
+    ----------
+    array : i64, of one axis.
+    index : which element.
+    """
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

@@ -48,12 +48,20 @@ def _is_whole(row: object) -> bool:
 
 
 def choose_prefill(asked: str, integer: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS) -> bool:
-    """Whether prompts run by integer products: as `asked` ("int8" or "int16", or not: "fp32"), or what is faster here
-    ("auto").
+    """Whether prompts run by integer products: as asked, or what is faster here.
 
-    `integer` and `widened` run token ids i64 [N] the two ways; `name` says model, precision and threads;
-    `shape` tells models of one name apart; no prompt is longer than `window`. What was measured as one tier of
-    processors (`kernels.tiers`) is not used as another.
+    Parameters
+    ----------
+    asked : "int8" or "int16": yes; "fp32": no; "auto": what was measured on this machine, or is measured now.
+    integer, widened : run token ids i64 [N] by integer products, and with weights widened to fp32.
+    name : model, precision and threads, for a reader of the table.
+    shape : what tells models of one name apart.
+    window : tokens of the longest prompt.
+
+    Returns
+    -------
+    Whether integer products are taken. What was measured as one tier of processors (`kernels.tiers`) is not used as
+    another; where the table cannot be written the log says so.
     """
     if asked != "auto":
         integer(np.zeros(1, np.int64))  # compiled here, not in the first request

@@ -59,11 +59,21 @@ def cache_views(cache: StaticCache) -> Cache:
 
 
 class CompiledModel:
-    """Decode steps of up to `batch` tokens and, where weights are integers, prompts in chunks of up to `chunk` tokens,
-    with `threads` threads. Call from one thread only. Prompts round activations to 8 `bits` with a scale for each group
-    of 32, or to up to 16 with one for each token, as decode steps do.
+    """Decode steps and, where weights are integers, prompts, on threads of its own. Call from one thread only.
 
-    The first calls on a machine compile for about a minute; later processes read the result from disk. Raises
+    The first calls on a machine compile for about a minute; later processes read the result from disk.
+
+    Parameters
+    ----------
+    arch, params, cache : the model and the memory of its weights, keys and values, which are not copied.
+    threads : how many walk the layers together.
+    batch : most tokens of a decode step, and most rows of `logits`.
+    chunk : most tokens of one `prefill`.
+    bits : 8: prompts round activations to 8 bits with a scale for each group of 32; else to up to 16 with one for each
+        token, as decode steps do.
+
+    Raises
+    ------
     RuntimeError where the threads can not be had.
     """
 
@@ -103,10 +113,15 @@ class CompiledModel:
         return self._chunk_work is not None
 
     def __call__(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        """One decode step: tokens at positions of slots (all i64 [B]) into logits f32 [B, V], valid until the next
-        call.
+        """One decode step. A slot may come several times, its entries together and their positions ascending by one.
 
-        A slot may come several times, its entries together and their positions ascending by one.
+        Parameters
+        ----------
+        tokens, positions, slots : i64 [B], B at most the batch.
+
+        Returns
+        -------
+        Logits f32 [B, V], valid until the next call.
         """
         if self._too_near(positions, slots):
             for b in range(len(tokens)):
@@ -116,8 +131,18 @@ class CompiledModel:
         return self._logits[: len(tokens), : self._vocabulary]
 
     def prefill(self, tokens: np.ndarray, start: int, slot: int, layers: int) -> np.ndarray:
-        """Run tokens i64 [N], at most the chunk, at positions start, ... of a slot through `layers` layers; gives the
-        residual stream f32 [N, D], not normed, valid until the next call."""
+        """Run a chunk of a prompt through the first layers; the cache gains its positions.
+
+        Parameters
+        ----------
+        tokens : i64 [N], at most the chunk.
+        start, slot : they are at positions start, start + 1, ... of this slot.
+        layers : how many are run.
+
+        Returns
+        -------
+        The residual stream f32 [N, D], not normed, valid until the next call.
+        """
         assert self._chunk_work is not None and len(tokens) <= self._chunk
         numba.set_num_threads(self._threads)
         chunks.prefill(self._threads, tokens, start, slot, layers, self._shape, self._weights, self._cache,

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 from engine.kernels import integer_dots
-from engine.kernels.inner import distinct, inner
 from engine.kernels.panels import product, tile_of_groups
 from engine.kernels.sizes import AHEAD, TOKENS
 from engine.kernels.vectors import prefetch
@@ -22,8 +21,6 @@ def int4_tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens: value = nibble * scale + minimum (GGUF's Q4_1)."""
     dot = integer_dots.nibble_dots(panels)
 
-    @inner(forceinline=True)
-    @distinct(f"{panels}x{tokens}")
     def dots(found, m, a, panel, n, group, columns):
         for v in range(4):
             at = 256 * group + 64 * v

@@ -41,8 +41,6 @@ def int8_group_tile(panels: int, tokens: int) -> Any:
     """`int8_tile` for activations that have a scale for each group of 32 columns."""
     dot = integer_dots.dots(panels)
 
-    @inner(forceinline=True)
-    @distinct(f"{panels}x{tokens}")
     def dots(found, m, a, panel, n, group, columns):
         for quad in range(8 * group, min(8 * group + 8, (columns + 3) // 4)):
             found = dot(found, m.weight, panel, a.q, n, quad)

@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from engine.kernels import llvm
 from engine.kernels.llvm import F16, HALF, I32, I32S, I64, WIDTH, ints, pairs
+from engine.kernels.register_tiles import nothing
 from engine.kernels.sizes import VNNI
 
 
@@ -29,23 +30,22 @@ def _finish(builder: ir.IRBuilder, sums: Any) -> Any:
     return builder.add(even, odd)
 
 
-@intrinsic(prefer_literal=True)
-def no_sums(typing, count):
-    """`count` accumulators of 0, of 32 ints."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    kind = types.UniTuple(pairs, count.literal_value)
-
-    def codegen(context, builder, signature, args):
-        return context.make_tuple(builder, kind, [llvm.constant(pairs.llvm, 0)] * len(kind))
-
-    return kind(count), codegen
+no_sums = nothing(pairs)
 
 
 @intrinsic(prefer_literal=True)
 def group_sums(typing, count, panels, q, whole, n, group, offset):
     """`count` accumulators of `panels` panels for the tokens from n on, which begin at `offset` times the sum of a
-    group of activations (whole[n, 1 + group]); of 16 ints where q is bytes."""
+    group of activations (whole[n, 1 + group]); of 16 ints where q is bytes.
+
+    Parameters
+    ----------
+    count, panels : literals; `count / panels` is how many tokens there are.
+    q : i8 or i16 [N, K], whose type says what an accumulator is.
+    whole : i32 [N, 1 + K / 32], sums of activations.
+    n, group : the first token and the group, i64.
+    offset : what weights are counted from, i64.
+    """
     if not isinstance(count, types.IntegerLiteral) or not isinstance(panels, types.IntegerLiteral):
         return None
     one = ints if q.dtype == types.int8 else pairs

@@ -16,7 +16,15 @@ SMALLEST_SCALE = np.float32(1e-12)  # as in `cache.static`
 
 
 def write(kept, scales, position, row):
-    """kept[position] = row f32 [E], rounded to how the cache stores it."""
+    """kept[position] = row f32 [E], rounded to how the cache stores it.
+
+    Parameters
+    ----------
+    kept : [C, E] of one slot and group, in float32, uint16 (halves) or int8.
+    scales : f32 [C] beside int8, which gains the row's scale, else [0].
+    position : where it goes.
+    row : f32 [E]; what is not finite does not become a finite number.
+    """
     raise TypeError("compiled code only")
 
 

@@ -53,7 +53,12 @@ _two_by_four, _two_by_one, _one_by_one = _float_tile(2, 4), _float_tile(2, 1), _
 
 @inner()
 def float_product(m, a, y, first, last, tokens, columns):
-    """Two rows at a time; a token's sum is one vector in one order, whoever else is in the batch."""
+    """Two rows at a time; a token's sum is one vector in one order, whoever else is in the batch.
+
+    Parameters
+    ----------
+    m, a, y, first, last, tokens, columns : as `linear` takes them.
+    """
     w, x = m.weight, a.x
     full = columns // 16 * 16
     # One token is bound by memory, and one row after the other is what the processor reads ahead best.

@@ -54,20 +54,42 @@ def constant(kind: ir.VectorType, value: float) -> ir.Constant:
 
 
 def shuffle(builder: ir.IRBuilder, a: Any, b: Any, indices: Iterable[int]) -> Any:
-    """Elements by their place in a followed by b (None: of a alone)."""
+    """Elements by their place in a followed by b (None: of a alone).
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    a, b : vectors of one type.
+    indices : one for each element of the result.
+    """
     indices = list(indices)
     mask = ir.Constant(ir.VectorType(I32, len(indices)), indices)
     return builder.shuffle_vector(a, ir.Constant(a.type, ir.Undefined) if b is None else b, mask)
 
 
 def splat(builder: ir.IRBuilder, scalar: Any, count: int = WIDTH) -> Any:
+    """A vector of `count` times a scalar.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    scalar : a value of any type that vectors have.
+    count : how many, 16 unless said.
+    """
     kind = ir.VectorType(scalar.type, count)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
     return shuffle(builder, one, None, [0] * count)
 
 
 def address(context: Any, builder: ir.IRBuilder, kind: Any, array: Any, indices: Any) -> Any:
-    """Of an element of a C-contiguous array."""
+    """The address of an element of a C-contiguous array.
+
+    Parameters
+    ----------
+    context, builder : Numba's context, and where the code goes.
+    kind, array : the array's Numba type and its value.
+    indices : i64 values, one an axis.
+    """
     struct = context.make_array(kind)(context, builder, array)
     shape = cgutils.unpack_tuple(builder, struct.shape)
     offset = indices[0]
@@ -77,27 +99,67 @@ def address(context: Any, builder: ir.IRBuilder, kind: Any, array: Any, indices:
 
 
 def read(builder: ir.IRBuilder, place: Any, kind: Any, align: int) -> Any:
+    """The value of a type that begins at an address.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    place : the address, of whatever type.
+    kind : the LLVM type that is read.
+    align : bytes that the address is known to be a multiple of.
+    """
     return builder.load(builder.bitcast(place, kind.as_pointer()), align=align)
 
 
 def write(builder: ir.IRBuilder, place: Any, value: Any, align: int) -> None:
+    """Store a value from an address on.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    place : the address, of whatever type.
+    value : what is stored.
+    align : bytes that the address is known to be a multiple of.
+    """
     builder.store(value, builder.bitcast(place, value.type.as_pointer()), align=align)
 
 
 def call(builder: ir.IRBuilder, name: str, result: Any, args: list[Any]) -> Any:
-    """One of LLVM's own functions."""
+    """One of LLVM's own functions.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    name : as LLVM spells it.
+    result : its LLVM type.
+    args : values.
+    """
     kind = ir.FunctionType(result, [arg.type for arg in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
 def halved(builder: ir.IRBuilder, vector: Any, add: Any) -> Any:
-    """The sum of a vector's lower and upper half."""
+    """The sum of a vector's lower and upper half.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    vector : of an even number of elements.
+    add : how two values are added: builder.add, builder.fadd, or what gives the greater.
+    """
     half = vector.type.count // 2
     return add(shuffle(builder, vector, None, range(half)), shuffle(builder, vector, None, range(half, 2 * half)))
 
 
 def total(builder: ir.IRBuilder, vector: Any, add: Any) -> Any:
-    """The sum of a vector's elements, always in the same order."""
+    """The sum of a vector's elements, always in the same order.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    vector : of a power of two of elements.
+    add : how two values are added, as `halved` takes it.
+    """
     while vector.type.count > 1:
         vector = halved(builder, vector, add)
     return builder.extract_element(vector, ir.Constant(I32, 0))

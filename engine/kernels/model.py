@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.kernels.inner import inner
+from engine.kernels.inner import distinct, inner
 
 
 class Shape(NamedTuple):
@@ -126,28 +126,19 @@ class Cache(NamedTuple):
 # Numba takes no tuples within tuples into a parallel region: the parts of a matrix are gathered inside it.
 
 
-@inner()
-def qkv(w, layer):
-    """The `Matrix` that makes a layer's queries, keys and values."""
-    return Matrix(w.qkv[layer], w.qkv_scale[layer], w.qkv_minimum[layer], w.qkv_bias[layer])
+def _matrix(name: str) -> Any:
+    """A compiled function (w, layer): that `Matrix` of a layer of `Weights`."""
+    weight, scale, minimum, bias = (Weights._fields.index(name + part) for part in ("", "_scale", "_minimum", "_bias"))
+
+    @inner()
+    @distinct(name)
+    def matrix(w, layer):
+        return Matrix(w[weight][layer], w[scale][layer], w[minimum][layer], w[bias][layer])
+
+    return matrix
 
 
-@inner()
-def out(w, layer):
-    """The `Matrix` that takes what a layer attended to back to the residual stream."""
-    return Matrix(w.out[layer], w.out_scale[layer], w.out_minimum[layer], w.out_bias[layer])
-
-
-@inner()
-def up(w, layer):
-    """The `Matrix` that makes a layer's gates and what they open."""
-    return Matrix(w.up[layer], w.up_scale[layer], w.up_minimum[layer], w.up_bias[layer])
-
-
-@inner()
-def down(w, layer):
-    """The `Matrix` that takes what was opened back to the residual stream."""
-    return Matrix(w.down[layer], w.down_scale[layer], w.down_minimum[layer], w.down_bias[layer])
+qkv, out, up, down = map(_matrix, ("qkv", "out", "up", "down"))
 
 
 @inner()
@@ -158,7 +149,13 @@ def head(w):
 
 @inner()
 def kept(cache, layer, slot, group):
-    """Keys and values [C, E] and their scales [C] of one layer, slot and group of a `Cache`."""
+    """Keys and values [C, E] and their scales [C] of one layer, slot and group of a `Cache`.
+
+    Parameters
+    ----------
+    cache : `Cache` of all layers, slots and groups.
+    layer, slot, group : which.
+    """
     return Cache(
         cache.keys[layer, slot, group],
         cache.values[layer, slot, group],

@@ -72,17 +72,18 @@ def product(make: Make, sizes: tuple[tuple[int, int], ...], block: int) -> Any:
     return run
 
 
-def tile_of_groups(name: str, dots: Any, offset: int, panels: int, tokens: int) -> Any:
+def tile_of_groups(name: str, dots: Callable, offset: int, panels: int, tokens: int) -> Any:
     """A tile whose sums are taken by groups of 32 columns: whole numbers, scaled and added up in float32.
 
     Parameters
     ----------
     name : what tells it from other tiles.
-    dots : a compiled function (sums, m, a, panel, n, group, columns) that adds a group's products.
+    dots : a function (sums, m, a, panel, n, group, columns) that adds a group's products; it is compiled here.
     offset : what weights are counted from.
     panels, tokens : the size of the tile.
     """
     count = panels * tokens
+    add_dots = inner(forceinline=True)(distinct(f"{name}.{panels}x{tokens}")(dots))
     add_group, store = integer_sums.scaled(panels), integer_sums.total_stores(panels)
 
     @inner(forceinline=True)
@@ -91,7 +92,7 @@ def tile_of_groups(name: str, dots: Any, offset: int, panels: int, tokens: int) 
         totals = no_sums(count)
         for group in range((columns + 31) // 32):
             found = integer_sums.group_sums(count, panels, a.q, a.sums, n, group, offset)
-            found = dots(found, m, a, panel, n, group, columns)
+            found = add_dots(found, m, a, panel, n, group, columns)
             totals = add_group(totals, found, m.scale, m.minimum, panel, group, a.sums, a.scales, n)
         store(y, n, panel, totals, m.scale, a.scales)
 

@@ -35,7 +35,14 @@ def _look_up_stored(table, scale, token, x):
 
 @inner(fastmath=True)
 def embed(token, position, w, x):
-    """x f32 [D] = the token's embedding, and its position's where positions are learned."""
+    """x f32 [D] = the token's embedding, and its position's where positions are learned.
+
+    Parameters
+    ----------
+    token, position : their numbers.
+    w : `Weights`.
+    x : f32 [D], written.
+    """
     _look_up(w.embed, w.embed_scale, token, x)
     if w.positions.shape[0] > 0:
         for i in range(x.shape[0]):
@@ -44,7 +51,17 @@ def embed(token, position, w, x):
 
 @inner(fastmath=True)
 def norm(x, gain, bias, layer_norm, eps, y):
-    """RMSNorm (Zhang & Sennrich 2019), or LayerNorm where `layer_norm`."""
+    """RMSNorm (Zhang & Sennrich 2019), or LayerNorm where `layer_norm`.
+
+    Parameters
+    ----------
+    x : f32 [D].
+    gain : f32 [D].
+    bias : f32 [D] or [0].
+    layer_norm : whether the mean is taken off.
+    eps : what is added to the mean square.
+    y : f32 [D or wider], written.
+    """
     n = gain.shape[0]
     mean = np.float32(0)
     if layer_norm:
@@ -64,7 +81,17 @@ def norm(x, gain, bias, layer_norm, eps, y):
 
 @inner()
 def rotate(x, gain, eps, cos, sin, factor, y):
-    """Rotary position embedding of one head (Su et al. 2021), halves paired; normed first where `gain` is there."""
+    """Rotary position embedding of one head (Su et al. 2021), halves paired; normed first where `gain` is there.
+
+    Parameters
+    ----------
+    x : f32 [E].
+    gain : f32 [E] or [0].
+    eps : of the norm.
+    cos, sin : f32 [E / 2], of the position.
+    factor : float32 that the result is multiplied by.
+    y : f32 [E], written.
+    """
     n = x.shape[0]
     half = n // 2
     if gain.shape[0] > 0:
@@ -93,7 +120,16 @@ def _activation(x, gelu):
 
 @inner()
 def activate(up, gated, gelu, feed_forward, f):
-    """f [F] = act(up), or act(gate) * up with the gate's rows first (SwiGLU, Shazeer 2020)."""
+    """f [F] = act(up), or act(gate) * up with the gate's rows first (SwiGLU, Shazeer 2020).
+
+    Parameters
+    ----------
+    up : f32 [2F or F, or wider].
+    gated : whether there are gates.
+    gelu : tanh-approximated GELU, else SiLU.
+    feed_forward : F.
+    f : f32 [F or wider], written.
+    """
     full = feed_forward // 16 * 16
     one, sign = v.splat(np.float32(1)), v.splat(np.float32(-1))
     cubic, slope = v.splat(np.float32(0.044715)), v.splat(np.float32(-1.5957691216))

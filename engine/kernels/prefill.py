@@ -58,8 +58,16 @@ class Scratch(NamedTuple):
 
 
 def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: int, bits: int) -> Scratch:
-    """Work space for chunks of up to `tokens` tokens in sequences of up to `context`; activations are rounded to 8
-    `bits` by groups, or to up to 16."""
+    """Work space for chunks of a prompt.
+
+    Parameters
+    ----------
+    shape, weights : the model's.
+    threads : T.
+    tokens : most of a chunk.
+    context : most positions of a sequence.
+    bits : 8: activations are rounded to 8 bits by groups of 32; else to up to 16 by token.
+    """
     hidden = weights.norm.shape[0]
     widest = padded(max(hidden, shape.heads * shape.head_dim, shape.feed_forward))
 

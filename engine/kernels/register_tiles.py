@@ -5,6 +5,7 @@ A tile of I rows by J columns is a tuple of I * J vectors, one row after the oth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -17,17 +18,24 @@ from engine.kernels.llvm import F16, I64, floats
 from engine.kernels.vectors import read, readable
 
 
-@intrinsic(prefer_literal=True)
-def no_sums(typing, count):
-    """A tuple of `count` vectors of sixteen floats of 0."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    kind = types.UniTuple(floats, count.literal_value)
+def nothing(one: llvm.Vector) -> Any:
+    """`nothing(kind)(count)`, compiled: a tuple of `count` vectors of that kind, all 0."""
 
-    def codegen(context, builder, signature, args):
-        return context.make_tuple(builder, kind, [llvm.constant(F16, 0.0)] * len(kind))
+    @intrinsic(prefer_literal=True)
+    def zeros(typing, count):
+        if not isinstance(count, types.IntegerLiteral):
+            return None
+        kind = types.UniTuple(one, count.literal_value)
 
-    return kind(count), codegen
+        def codegen(context, builder, signature, args):
+            return context.make_tuple(builder, kind, [llvm.constant(one.llvm, 0)] * len(kind))
+
+        return kind(count), codegen
+
+    return zeros
+
+
+no_sums = nothing(floats)
 
 
 def _loads(doc: str, rows: int, columns: int) -> Any:
@@ -58,7 +66,14 @@ load_columns = _loads("`load` of `count` vectors of a row: array[row, column + 1
 
 @intrinsic(prefer_literal=True)
 def splat_rows(typing, array, row, column, count):
-    """A tuple of vectors of sixteen times array[row + i, column], float32, for i < count."""
+    """A tuple of vectors of sixteen times array[row + i, column], float32, for i < count.
+
+    Parameters
+    ----------
+    array : f32 of two axes.
+    row, column : of the first, i64.
+    count : how many, a literal.
+    """
     if not isinstance(count, types.IntegerLiteral):
         return None
     kind = types.UniTuple(floats, count.literal_value)
@@ -73,7 +88,13 @@ def splat_rows(typing, array, row, column, count):
 
 @intrinsic
 def multiply_add(typing, a, b, sums):
-    """sums[i * len(b) + j] + a[i] * b[j], rounded once, of tuples of vectors of floats."""
+    """sums[i * len(b) + j] + a[i] * b[j], rounded once, of tuples of vectors of floats.
+
+    Parameters
+    ----------
+    a, b : tuples of vectors.
+    sums : a tile of len(a) rows by len(b) columns.
+    """
 
     def codegen(context, builder, signature, args):
         left, right, so_far = (cgutils.unpack_tuple(builder, arg) for arg in args)
@@ -106,27 +127,16 @@ def _four_totals(builder: ir.IRBuilder, vectors: Any) -> Any:
     return llvm.halved(builder, llvm.halved(builder, join(join(a, b, 1), join(c, d, 1), 2), builder.fadd), builder.fadd)
 
 
-@intrinsic(prefer_literal=True)
-def store_sums(typing, array, row, column, sums, count):
-    """array[row + i, column + 16 * j : ...] = the j-th of `count` vectors of the i-th row, float32; `sums` has one row
-    after the other."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-
-    def codegen(context, builder, signature, args):
-        vectors = cgutils.unpack_tuple(builder, args[3])
-        for i, vector in enumerate(vectors):
-            row_, column_ = divmod(i, count.literal_value)
-            place = [builder.add(args[1], I64(row_)), builder.add(args[2], I64(16 * column_))]
-            llvm.write(builder, llvm.address(context, builder, array, args[0], place), vector, 4)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64, sums, count), codegen
-
-
 @intrinsic
 def store_four_totals(typing, array, row, column, sums):
-    """array[row + i, column + j] = the sum of the vector sums[4 * i + j], float32, for j < 4."""
+    """array[row + i, column + j] = the sum of the vector sums[4 * i + j], float32, for j < 4.
+
+    Parameters
+    ----------
+    array : f32 of two axes, written.
+    row, column : where the totals begin, i64.
+    sums : a tile of four columns.
+    """
 
     def codegen(context, builder, signature, args):
         vectors = cgutils.unpack_tuple(builder, args[3])
@@ -139,18 +149,37 @@ def store_four_totals(typing, array, row, column, sums):
     return types.void(array, types.int64, types.int64, sums), codegen
 
 
-@intrinsic(prefer_literal=True)
-def store_totals(typing, array, row, column, sums, count):
-    """array[row + j, column + i] = the sum of the j-th of `count` vectors, sums[count * i + j], float32."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
+def _stores(doc: str, value: Callable[[Any, Any], Any], place: Callable[[int, int], tuple[int, int]]) -> Any:
+    """A function (array, row, column, sums, count) that writes `value` of every vector of a tile of `count` columns,
+    i-th row and j-th column, `place(i, j)` rows and columns after where the tile begins. The array is f32 of two
+    axes."""
 
-    def codegen(context, builder, signature, args):
-        for at, vector in enumerate(cgutils.unpack_tuple(builder, args[3])):
-            i, j = divmod(at, count.literal_value)
-            place = [builder.add(args[1], I64(j)), builder.add(args[2], I64(i))]
-            sum_ = llvm.total(builder, vector, builder.fadd)
-            builder.store(sum_, llvm.address(context, builder, array, args[0], place))
-        return context.get_dummy_value()
+    @intrinsic(prefer_literal=True)
+    def store(typing, array, row, column, sums, count):
+        if not isinstance(count, types.IntegerLiteral):
+            return None
 
-    return types.void(array, types.int64, types.int64, sums, count), codegen
+        def codegen(context, builder, signature, args):
+            for at, vector in enumerate(cgutils.unpack_tuple(builder, args[3])):
+                offsets = place(*divmod(at, count.literal_value))
+                indices = [builder.add(first, I64(offset)) for first, offset in zip(args[1:3], offsets, strict=True)]
+                address = llvm.address(context, builder, array, args[0], indices)
+                llvm.write(builder, address, value(builder, vector), 4)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.int64, sums, count), codegen
+
+    store.__doc__ = doc
+    return store
+
+
+store_sums = _stores(
+    "array[row + i, column + 16 * j : ...] = the j-th of `count` vectors of the tile's i-th row.",
+    lambda builder, vector: vector,
+    lambda i, j: (i, 16 * j),
+)
+store_totals = _stores(
+    "array[row + j, column + i] = the sum of the j-th of `count` vectors of the tile's i-th row.",
+    lambda builder, vector: llvm.total(builder, vector, builder.fadd),
+    lambda i, j: (j, i),
+)

@@ -15,7 +15,7 @@ from engine.kernels.llvm import F16, I8, I16, I32, I32S, WIDTH, floats, ints
 from engine.kernels.model import part
 from engine.kernels.scalars import bits_of, float_of_bits
 from engine.kernels.sizes import VNNI
-from engine.kernels.vectors import load
+from engine.kernels.vectors import int_total, load
 
 _B16 = ir.VectorType(I8, 16)
 
@@ -28,9 +28,17 @@ BYTE = np.int8 if VNNI else np.int16  # what holds an activation of 8 bits
 
 @intrinsic
 def store_whole(typing, q, row, column, value, factor, count):
-    """q[row, column : column + 16] = value * factor rounded to whole numbers, ties to even, 0 from the `count`-th on;
-    returns them. An int16 q holds them in the order in which the products read them: fours of low bytes, fours of high
-    ones, or shorts as they come; an int8 q has bytes as they come."""
+    """Round sixteen numbers to whole ones, ties to even, store them, and return them.
+
+    Parameters
+    ----------
+    q : i16 or i8 of two axes, written. An int16 q holds them in the order in which the products read them: fours of low
+        bytes, fours of high ones, or shorts as they come; an int8 q has bytes as they come.
+    row, column : where, i64.
+    value : sixteen floats.
+    factor : float32 that they are multiplied by first.
+    count : how many count, i64: from the `count`-th on there are zeros.
+    """
 
     def codegen(context, builder, signature, args):
         array, row_value, column_value, values, scale, limit = args
@@ -57,24 +65,26 @@ def store_whole(typing, q, row, column, value, factor, count):
 
 @intrinsic
 def add(typing, a, b):
-    """The sums of two vectors of ints."""
+    """The sums of two vectors of ints.
+
+    Parameters
+    ----------
+    a, b : sixteen ints each.
+    """
     return ints(ints, ints), lambda context, builder, signature, args: builder.add(*args)
-
-
-@intrinsic
-def int_total(typing, vector):
-    """The sum of sixteen ints."""
-
-    def codegen(context, builder, signature, args):
-        return llvm.total(builder, args[0], builder.add)
-
-    return types.int32(ints), codegen
 
 
 @intrinsic
 def largest(typing, array, row, column, count):
     """The greatest magnitude of array[row, column : column + 16], float32, as its bits: ordered as magnitudes are, with
-    infinity above all numbers and NaN above infinity. Those from the `count`-th on are passed over."""
+    infinity above all numbers and NaN above infinity. Those from the `count`-th on are passed over.
+
+    Parameters
+    ----------
+    array : f32 of two axes.
+    row, column : where, i64.
+    count : how many count, i64.
+    """
 
     def codegen(context, builder, signature, args):
         place = llvm.address(context, builder, array, args[0], args[1:3])
@@ -114,7 +124,12 @@ def _scale(top, limit):
 
 
 def quantize(x, r, columns, a, n):
-    """`quantize_by_groups` where the scales of `a` have an axis for groups, else `quantize_by_token`."""
+    """`quantize_by_groups` where the scales of `a` have an axis for groups, else `quantize_by_token`.
+
+    Parameters
+    ----------
+    x, r, columns, a, n : as those take them.
+    """
     raise TypeError("compiled code only")
 
 

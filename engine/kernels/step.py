@@ -50,7 +50,15 @@ class Scratch(NamedTuple):
 
 
 def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: int) -> Scratch:
-    """Work space for steps of up to `batch` tokens in sequences of up to `context` tokens."""
+    """Work space for decode steps.
+
+    Parameters
+    ----------
+    shape, weights : the model's.
+    threads : T.
+    batch : most tokens of a step.
+    context : most positions of a sequence.
+    """
     hidden = weights.norm.shape[0]
     attended = shape.heads * shape.head_dim
     widest = padded(max(hidden, attended, shape.feed_forward))
@@ -74,7 +82,14 @@ def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: i
 
 @inner()
 def share(rows, t, threads):
-    """Where thread t's rows begin: a multiple of 16, as the products take them."""
+    """Where thread t's rows begin: a multiple of 16, as the products take them.
+
+    Parameters
+    ----------
+    rows : of the matrix.
+    t : the thread; for T it is where all rows end.
+    threads : T.
+    """
     return rows if t == threads else rows * t // threads // 16 * 16
 
 

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, HALF, I8, I16, I32, I32S, floats
+from engine.kernels.llvm import F16, HALF, I8, I16, I32, I32S, floats, ints
 
 
 @intrinsic
@@ -32,7 +32,14 @@ def readable(array: Any) -> bool:
 
 
 def read(builder: ir.IRBuilder, stored: Any, address: Any) -> Any:
-    """The code that reads sixteen floats stored as `stored` at an address."""
+    """The code that reads sixteen floats stored as `stored` at an address.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    stored : the array's Numba dtype.
+    address : of the first element.
+    """
     if stored == types.float32:
         return llvm.read(builder, address, F16, 4)
     if stored == types.uint16:
@@ -42,7 +49,13 @@ def read(builder: ir.IRBuilder, stored: Any, address: Any) -> Any:
 
 @intrinsic
 def load(typing, array, row, column):
-    """array[row, column : column + 16] as floats: float32 as it is, int8 by value, uint16 as the bits of halves."""
+    """array[row, column : column + 16] as floats: float32 as it is, int8 by value, uint16 as the bits of halves.
+
+    Parameters
+    ----------
+    array : of two axes, C-contiguous.
+    row, column : where, i64.
+    """
 
     def codegen(context, builder, signature, args):
         return read(builder, array.dtype, llvm.address(context, builder, array, args[0], args[1:]))
@@ -52,7 +65,14 @@ def load(typing, array, row, column):
 
 @intrinsic
 def store(typing, array, row, column, value):
-    """array[row, column : column + 16] = value, float32."""
+    """array[row, column : column + 16] = value, float32.
+
+    Parameters
+    ----------
+    array : f32 of two axes, written.
+    row, column : where, i64.
+    value : sixteen floats.
+    """
 
     def codegen(context, builder, signature, args):
         llvm.write(builder, llvm.address(context, builder, array, args[0], args[1:3]), args[3], 4)
@@ -63,7 +83,13 @@ def store(typing, array, row, column, value):
 
 @intrinsic
 def get(typing, array, at):
-    """array[at : at + 16] of a float32 array of one axis."""
+    """array[at : at + 16] of a float32 array of one axis.
+
+    Parameters
+    ----------
+    array : f32, C-contiguous.
+    at : where, i64.
+    """
 
     def codegen(context, builder, signature, args):
         return llvm.read(builder, llvm.address(context, builder, array, args[0], args[1:]), F16, 4)
@@ -74,7 +100,14 @@ def get(typing, array, at):
 
 @intrinsic
 def put(typing, array, at, value):
-    """array[at : at + 16] = value, as float32, or uint16 with the bits of halves (ties to even)."""
+    """array[at : at + 16] = value, as float32, or uint16 with the bits of halves (ties to even).
+
+    Parameters
+    ----------
+    array : of one axis, C-contiguous, written.
+    at : where, i64.
+    value : sixteen floats.
+    """
 
     def codegen(context, builder, signature, args):
         value_ = args[2]
@@ -106,7 +139,12 @@ over = _binary("fdiv", "a / b")
 
 @intrinsic
 def greater(typing, a, b):
-    """The greater of each pair; b where one is NaN."""
+    """The greater of each pair; b where one is NaN.
+
+    Parameters
+    ----------
+    a, b : sixteen floats each.
+    """
 
     def codegen(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered(">", *args), *args)
@@ -158,7 +196,12 @@ def exp(typing, vector):
 
 @intrinsic
 def fma(typing, a, b, c):
-    """a * b + c, rounded once."""
+    """a * b + c, rounded once.
+
+    Parameters
+    ----------
+    a, b, c : sixteen floats each.
+    """
 
     def codegen(context, builder, signature, args):
         return llvm.call(builder, "llvm.fma.v16f32", F16, list(args))
@@ -166,19 +209,31 @@ def fma(typing, a, b, c):
     return floats(floats, floats, floats), codegen
 
 
-@intrinsic
-def total(typing, vector):
-    """The sum of sixteen floats, always in the same order."""
+def _total(kind: llvm.Vector, number: Any, operation: str, doc: str) -> Any:
+    @intrinsic
+    def total_of(typing, vector):
+        def codegen(context, builder, signature, args):
+            return llvm.total(builder, args[0], getattr(builder, operation))
 
-    def codegen(context, builder, signature, args):
-        return llvm.total(builder, args[0], builder.fadd)
+        return number(kind), codegen
 
-    return types.float32(floats), codegen
+    total_of.__doc__ = doc
+    return total_of
+
+
+total = _total(floats, types.float32, "fadd", "The sum of sixteen floats, always in the same order.")
+int_total = _total(ints, types.int32, "add", "The sum of sixteen ints.")
 
 
 @intrinsic
 def prefetch(typing, array, offset):
-    """Ask for the cache line of an array's element `offset`, counted flat; it may lie beyond the end."""
+    """Ask for the cache line of an array's element `offset`, counted flat; it may lie beyond the end.
+
+    Parameters
+    ----------
+    array : of any type.
+    offset : i64.
+    """
 
     def codegen(context, builder, signature, args):
         struct = context.make_array(array)(context, builder, args[0])

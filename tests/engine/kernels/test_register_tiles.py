@@ -37,7 +37,7 @@ def whole(*shape: int) -> np.ndarray:
 def test_every_row_meets_every_other_and_nothing_else_is_written(stored: type) -> None:
     a, b = whole(3, 40), whole(6, 40)
     out, totals, fours = np.full((4, 70), 7, np.float32), np.full((6, 5), 7, np.float32), np.full((4, 8), 7, np.float32)
-    narrow = b.astype(stored)
+    narrow: np.ndarray = b.astype(stored)
     _outer(a, narrow.view(np.uint16) if stored is np.float16 else narrow, out, totals, fours)
     products = a[1:3, None, 2:34] * b[None, 1:5, 3:35]
     expected = np.full_like(out, 7)
