@@ -62,6 +62,9 @@ def product(make: Make, sizes: tuple[tuple[int, int], ...], block: int) -> Any:
     @distinct(make.__name__)
     def run(m, a, y, first, last, tokens, columns):
         begin, end = first // 16, (last + 15) // 16
+        if tokens == 1:  # nothing is read twice
+            one(m, a, y, begin, end, 0, 1, columns)
+            return
         step = BLOCK // 16 if tokens > 16 else block
         for start in range(begin, end, step):
             stop = min(start + step, end)
