@@ -13,6 +13,8 @@ from engine.model.decoder import Decoder, Segment
 from tests.engine.kernels.filled import PAIRS, THREADS, empty
 from tests.engine.random_decoders import MODELS
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = (*MODELS, "wide")
 INTEGER = [pair for pair in PAIRS if pair.startswith("int")]
 CHUNK = 100

@@ -12,6 +12,8 @@ from engine.model.decoder import Decoder, Segment
 from tests.engine.kernels.filled import LENGTHS, PAIRS, THREADS, empty, filled, i64
 from tests.engine.random_decoders import MODELS
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = (*MODELS, "wide")
 
 # Int8 and int4 weights meet activations rounded to 1 in 11,000 or finer; the others the same fp32 as torch. Keys and

@@ -57,6 +57,7 @@ def runs() -> Iterator[Runs]:
         yield {tier.name: pool.submit(run, tier.name, *command) for tier in tiers.playable()[:-1]}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(tiers.asked() is not None, reason="all tests run as one tier already")
 @pytest.mark.parametrize("tier", [tier.name for tier in tiers.TIERS])
 def test_the_kernel_tests_pass_as_this_tier(tier: str, request: pytest.FixtureRequest) -> None:
@@ -101,6 +102,7 @@ def test_a_tier_that_this_processor_cannot_play_is_refused(monkeypatch: pytest.M
         tiers.asked()
 
 
+@pytest.mark.slow
 def test_an_engine_asked_for_an_unknown_tier_raises_that_sentence(models: Models) -> None:
     done = run(
         "pentium", "-c",
