@@ -36,7 +36,7 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 log = logging.getLogger(__name__)
-app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def space_requirements(requirements: str, python_version: str) -> str:
@@ -103,9 +103,23 @@ def _check_place(output: Path) -> None:
 
 
 def upload(folder: Path, repo_id: str, token: str, *, private: bool = False, api: HfApi | None = None) -> str:
-    """Makes the Space `repo_id` where it does not exist, puts `folder` into it in one commit, and returns its address.
+    """Makes the Space where it does not exist, and puts a folder into it in one commit.
 
-    Files there that are not in `folder` are deleted. Raises `UserError` in one sentence where the Hub refuses.
+    Parameters
+    ----------
+    folder : what the Space is to hold; files there that are not in it are deleted.
+    repo_id : "user/name".
+    token : of the Hub, one that may write.
+    private : makes a new Space private; one that exists keeps its visibility.
+    api : another client than the Hub's own.
+
+    Returns
+    -------
+    The Space's address.
+
+    Raises
+    ------
+    UserError : the Hub refuses or cannot be reached; the sentence holds what it said.
     """
     from huggingface_hub import HfApi
 
@@ -130,7 +144,10 @@ def upload(folder: Path, repo_id: str, token: str, *, private: bool = False, api
     return str(url)
 
 
-@app.command(help=__doc__)
+@app.command(
+    help="Assemble the folder of a Hugging Face Space, and upload it when asked.\n\nIt holds app.py, brisk/, engine/ "
+    "and pipelines/, the Space's card and its requirements. Its path is the last line."
+)
 def build(
     output: Annotated[Path, typer.Option(help="Folder to assemble; one assembled earlier is replaced.")] = (
         DEFAULT_OUTPUT
@@ -144,6 +161,16 @@ def build(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
 ) -> None:
+    """Runs the command.
+
+    Parameters
+    ----------
+    output, repo_id, token, private : as in `assemble` and `upload`; without `repo_id` nothing is uploaded.
+
+    Raises
+    ------
+    UserError : the folder cannot be assembled, or the upload has no name, no token, or is refused.
+    """
     if repo_id is not None:
         if not REPO_ID.fullmatch(repo_id):
             raise UserError(f"'{repo_id}' is no name of a Space: give USER/NAME.")
