@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine import Engine
+from tests.engine.reference import opened
 from tests.tiny import make_tiny_model
 
 Models = Callable[..., Path]
@@ -26,3 +28,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
         return made[key]
 
     return get
+
+
+@pytest.fixture(scope="module")
+def engine(models: Models) -> Iterator[Engine]:
+    """A tiny Llama in fp32 with the plain decoder, shared by the tests of a file."""
+    with opened(models("llama"), max_batch=7) as engine:
+        yield engine

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine import Engine, EngineConfig
+from engine import Engine, EngineConfig, SamplingParams
 from engine.cache.static import StaticCache
 from engine.model.build import BuildOptions, build_parameters
 from engine.model.checkpoint import expected_shapes
@@ -65,3 +65,12 @@ def random_tokens(*lengths: int, vocabulary: int = 384, seed: int = 0) -> list[l
     """Texts of those lengths; ids from 3 on, so that no special token ends one."""
     generator = np.random.default_rng(seed)
     return [generator.integers(3, vocabulary, length).tolist() for length in lengths]
+
+
+GREEDY = SamplingParams(max_tokens=20)
+LONG = SamplingParams(max_tokens=400, min_tokens=400)
+PROMPTS = random_tokens(1, 5, 40, 12, 7, 3, 25, 9)
+
+
+def tokens_of(engine: Engine, prompts: Any, params: SamplingParams = GREEDY) -> list[tuple[int, ...]]:
+    return [done.token_ids for done in engine.generate(prompts, params)]
