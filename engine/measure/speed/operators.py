@@ -23,8 +23,7 @@ from engine.kernels import prefill as chunks
 from engine.kernels.attention import attend
 from engine.kernels.compiled import cache_views, shape_of, weight_views
 from engine.kernels.linear import linear
-from engine.kernels.model import Activations, Matrix
-from engine.kernels.model import kept as of_group
+from engine.kernels.model import Activations, Cache, Matrix
 from engine.kernels.pointwise import activate, norm
 from engine.kernels.rounding import quantize
 from engine.measure.sheet import Sheet
@@ -75,8 +74,10 @@ def _activation(repeat, up, shape, h):
 @nb.njit(cache=True, nogil=True)
 def _attention(repeat, q, kept, scores, parts):
     for _ in range(repeat):
-        for group in range(kept.keys.shape[2]):
-            attend(q, of_group(kept, 0, 0, group), 0, POSITIONS, scores, parts)
+        for group in range(kept.keys.shape[0]):
+            # Gathered here: what an inner function returns is not counted, and this function counts references.
+            one = Cache(kept.keys[group], kept.values[group], kept.key_scales[group], kept.value_scales[group])
+            attend(q, one, 0, POSITIONS, scores, parts)
 
 
 @dataclass
@@ -198,7 +199,7 @@ def _of_keys(arch: Architecture) -> Iterator[Operator]:
     for stored in ("fp32", "half", "int8"):
         cache = StaticCache(1, 1, groups, POSITIONS, size, precision=stored)
         cache.store(0, 0, 0, torch.randn(groups, POSITIONS, size), torch.randn(groups, POSITIONS, size))
-        kept = cache_views(cache)
+        kept = Cache(*(part[0, 0] for part in cache_views(cache)))
         yield Operator(
             f"attention of a token to {POSITIONS} positions, {stored}",
             partial(_attention, q=q, kept=kept, scores=scores, parts=parts),
