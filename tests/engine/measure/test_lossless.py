@@ -13,6 +13,8 @@ from engine.config import Precision
 from engine.measure.check_prompts import OPENINGS, prompts
 from engine.measure.lossless import Identity, identities
 
+pytestmark = pytest.mark.slow  # engines with compiled kernels
+
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 ASKED = prompts(27)[20:]
 
