@@ -1,5 +1,5 @@
 # Two commands: `make run` and `make test`. `make help` lists the others.
-# Variables: PYTHON (default python3), HOST, PORT, ARGS (options of app.py), PYTEST_ARGS.
+# Variables: PYTHON (default python3), HOST, PORT, ARGS (options of app.py), PYTEST_ARGS, WORKERS (0: one process).
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,9 @@ export HOST ?= 127.0.0.1
 export PORT ?= 7860
 # On Linux the package index carries torch built for NVIDIA, gigabytes more than a CPU needs.
 TORCH_INDEX ?= $(if $(and $(filter Linux,$(shell uname -s)),$(if $(wildcard /dev/nvidia0),,cpu)),https://download.pytorch.org/whl/cpu)
+# Two processes run the tests, file by file: most of them, and all compiling, keep one core busy.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary
 
 .PHONY: help run test test-quick lint format screenshots peers space clean
@@ -19,10 +22,10 @@ run: $(VENV)/.run ## set up once, then serve on http://127.0.0.1:7860 (HOST, POR
 	@exec $(BIN)/python app.py $(ARGS)
 
 test: $(VENV)/.dev chromium ## set up once, then run all tests (PYTEST_ARGS)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.dev ## the tests without the real model, a browser and what is slow: under 90 seconds (PYTEST_ARGS)
-	@$(BIN)/python -m pytest -m "not model and not browser and not slow" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not model and not browser and not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy, and the layers of import-linter
 	@$(BIN)/ruff format --check .

@@ -74,7 +74,7 @@ def test_everything_imported_is_pinned() -> None:
 
 
 def test_everything_pinned_is_imported() -> None:
-    tools = {"import-linter", "mypy", "ruff"}
+    tools = {"import-linter", "mypy", "pytest-xdist", "ruff"}
     code = third_party(*CODE)
     unseen = {"gradio-client", "pyarrow"}  # what callers of the endpoints use; what pandas reads Parquet with
     assert {canonical(row.name) for row in requirements("requirements.txt")} <= code | unseen
@@ -191,7 +191,7 @@ def test_test_installs_the_tools_and_runs_pytest(project: Path, fake_python: Pat
     done = make(project, "test", f"PYTHON={fake_python}", "PYTEST_ARGS=-k engine", env={"CHROMIUM": "/a/browser"})
     assert done.returncode == 0, done.stderr
     calls = (project / "calls").read_text(encoding="utf-8").splitlines()
-    assert "-r requirements-dev.txt" in calls[-2] and calls[-1] == "-m pytest -k engine"
+    assert "-r requirements-dev.txt" in calls[-2] and calls[-1] == "-m pytest -n 2 --dist loadfile -k engine"
 
 
 @needs_make

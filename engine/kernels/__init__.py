@@ -19,7 +19,7 @@ from numba.np import linalg
 
 def _settle() -> None:
     """Set Numba's options. Raises BadRequest where `BRISK_CPU_TIER` names a tier that cannot be played."""
-    from engine.kernels import tiers
+    from engine.kernels import code_cache, tiers
 
     tiers.apply()
     source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
@@ -28,6 +28,7 @@ def _settle() -> None:
 
     named = os.environ.get("NUMBA_CACHE_DIR")
     config.CACHE_DIR = str((Path(named) if named else cache_root() / "kernels") / digest)
+    config.CACHE_LOCATOR_CLASSES = code_cache.LOCATORS
     # The step needs all its threads at once: OpenMP promises a team, TBB only tasks.
     config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
     # Before it loads any compiled code, Numba imports scipy.linalg to see whether it is there: measured, 0.25 s and
