@@ -15,9 +15,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 # Task -> the example to run.
 PICTURES = {
     "classification": "What is the news about?",
-    "summarization": "A science story",
+    "summarization": "A film review, short",
     "question_answering": "Who plays Anton?",
-    "generation": "Explain a thing",
+    "generation": "A list, always the same",
 }
 
 
