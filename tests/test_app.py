@@ -144,6 +144,7 @@ def test_a_bug_shows_no_detail(client: Client, engine: PacedEngine, monkeypatch:
     assert "division" not in str(raised.value) and str(ROOT) not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("endpoint", "arguments"),
     [
@@ -200,6 +201,7 @@ def test_wrong_settings_are_one_sentence(arguments: tuple[str, ...], env: dict[s
     assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_ends_the_start() -> None:
     done = run(("--model", "/no/such/folder", "--port", str(free_port())))
     assert done.returncode == 2
@@ -217,6 +219,7 @@ def test_the_wait_for_the_first_engine_raises_its_error() -> None:
         app.wait(holder, threading.Event(), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_told_to_even_while_a_model_loads(number: signal.Signals, tiny_llama: Path) -> None:
     port = free_port()

@@ -108,6 +108,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     yield programs
 
 
+@pytest.mark.slow
 def test_the_installed_command_works_from_any_folder(installed: Path, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 

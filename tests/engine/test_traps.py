@@ -126,6 +126,7 @@ def test_a_quantized_cache_of_transformers_gives_back_the_whole_text_at_every_st
     assert keys.shape[2] == 12 and keys.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_our_int8_cache_is_read_as_int8_by_the_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trap 5, here: a decode step over int8 keys and values never calls `load`, which widens them."""
     from engine.cache.static import StaticCache

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numba as nb
+import pytest
 from numba.core.caching import UserProvidedCacheLocator
 
 from engine.kernels import scalars, team
@@ -31,6 +32,7 @@ def compiled_in(checkout: Path, cache: Path) -> tuple[str, int]:
     return file, int(hits)
 
 
+@pytest.mark.slow
 def test_another_copy_of_the_source_finds_what_the_first_compiled(tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(FOLDER.parent, tmp_path / name / "engine", ignore=shutil.ignore_patterns("__pycache__"))

@@ -262,6 +262,7 @@ def test_nobody_waits_for_a_thread_that_died(tokenizer: Tokenizer) -> None:
     scheduler.close()
 
 
+@pytest.mark.slow
 def test_the_thread_has_ended_when_python_does() -> None:
     """One that is still in compiled code then would abort the process."""
     code = """

@@ -168,6 +168,7 @@ def test_text_that_is_no_text_is_refused(tokenizer: Tokenizer, text: str, told: 
         tokenizer.chat([{"role": "user", "content": text}])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["a", " ", "1", "👍", "\u0301"])
 def test_a_megabyte_of_one_letter_takes_seconds(tokenizer: Tokenizer, letter: str) -> None:
     start = time.perf_counter()

@@ -81,6 +81,7 @@ def test_a_failed_build_leaves_nothing(own: Path) -> None:
     assert [path for path in own.iterdir() if path.is_dir()] == [] and cache.find("a") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [1, 2, 15, -2, -1])
 def test_a_killed_conversion_leaves_nothing_half_made(kill_at: int, own: Path, gguf_file: Path) -> None:
     """At the start, on the first and a later tensor, before the weights are written, before the entry appears."""
@@ -99,6 +100,7 @@ def test_a_killed_conversion_leaves_nothing_half_made(kill_at: int, own: Path, g
     assert not list(own.glob(".*.tmp-*")), "what the killed one left is swept"
 
 
+@pytest.mark.slow
 def test_two_at_once_convert_once(own: Path, gguf_file: Path) -> None:
     children = [child(gguf_file) for _ in range(3)]
     outs = [process.communicate(timeout=60) for process in children]

@@ -148,6 +148,7 @@ def test_what_cannot_be_found_is_one_sentence(model: str, told: str, own: Path) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_no_network_costs_seconds_at_most(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that never answers, as behind a firewall."""
     import socket

@@ -266,6 +266,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(engine: FakeEngine, tmp_path: Pa
     assert "another run (its options and sample differ)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("engine")
 def test_the_price_list_is_every_task_in_every_precision(tmp_path: Path, capsys: Out) -> None:
     out, docs = tmp_path / "out", tmp_path / "docs" / "evaluation.md"

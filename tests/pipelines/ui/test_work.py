@@ -34,6 +34,7 @@ def test_values_come_at_the_pace_of_a_screen() -> None:
     assert 2 <= len(shown) <= (time.monotonic() - began) / FRAME_S + 3
 
 
+@pytest.mark.slow
 def test_a_long_step_is_not_a_silent_one() -> None:
     holder = holding(PacedEngine(pace=3 * BEAT_S))
     steps = list(follow(holder, "classification", lambda p: [p("text", ["a", "b"], calibrate=False)]))

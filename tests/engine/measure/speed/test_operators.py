@@ -22,6 +22,7 @@ def test_seconds_are_the_median_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.seconds == pytest.approx(2 * 0.05 / 5)
 
 
+@pytest.mark.slow
 def test_the_command_times_every_way_weights_and_keys_are_stored(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
