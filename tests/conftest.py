@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import engine.kernels  # noqa: F401 - before torch, which follows the tier of processors that is asked for
 from engine.weights.cache import cache_root
 from tests.tiny import make_tiny_model
 

@@ -14,6 +14,7 @@ import pytest
 
 from engine import BadRequest, Engine, SamplingParams
 from engine.decoding.speculation import Lookup, StepCosts
+from engine.kernels import tiers
 from tests.engine.conftest import Models
 from tests.engine.reference import GREEDY, PROMPTS, expected_tokens, opened, random_tokens, tokens_of
 from tests.tiny import FAMILIES
@@ -26,7 +27,7 @@ from tests.tiny import FAMILIES
 def test_greedy_tokens_equal_transformers_generate(models: Models, family: str, switches: dict[str, Any]) -> None:
     folder = models(family)
     with opened(folder, **switches) as engine:
-        assert engine.info.notes == ()  # the kernels did not fall back
+        assert not {*engine.info.notes} - {tiers.note()}  # the kernels did not fall back
         found = tokens_of(engine, PROMPTS[:4])
     assert found == [expected_tokens(folder, prompt, 20) for prompt in PROMPTS[:4]]
     assert len(set(itertools.chain(*found))) > 10

@@ -96,7 +96,7 @@ def test_without_the_compiled_step_decode_goes_on_in_torch_and_says_so(
         expected = engine_.generate([[5, 6, 7]])[0].token_ids
     monkeypatch.setattr(engine.kernels.compiled, "team_is_whole", fail)
     with opened(models("llama"), kernels=True, threads=1) as engine_:
-        assert "plain torch, slower" in engine_.info.notes[0]
+        assert any("plain torch, slower" in note for note in engine_.info.notes)
         assert "plain torch, slower" in caplog.text
         assert engine_.generate([[5, 6, 7]])[0].token_ids == expected
 
