@@ -235,4 +235,4 @@ def prefill(threads, tokens, start, slot, layers, shape, weights, cache, work):
     work.counter[0] = 0
     work.tickets[:] = 0
     for t in nb.prange(threads):
-        _walk(t, threads, Chunk(tokens, start, slot), layers, shape, weights, cache, work)
+        _walk(np.int64(t), threads, Chunk(tokens, start, slot), layers, shape, weights, cache, work)

@@ -223,8 +223,8 @@ def step(threads, tokens, positions, slots, shape, weights, cache, work, logits)
     logits : f32 [B, V or wider], written.
     """
     work.counter[0] = 0
-    for t in nb.prange(threads):
-        _walk(t, threads, tokens, positions, slots, shape, weights, cache, work, logits)
+    for t in nb.prange(threads):  # t is of another type where the loop is typed than where it runs: one is compiled
+        _walk(np.int64(t), threads, tokens, positions, slots, shape, weights, cache, work, logits)
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
@@ -238,4 +238,4 @@ def head(threads, x, shape, weights, work, logits):
     logits : f32 [R, V or wider], written.
     """
     for t in nb.prange(threads):
-        _logits(t, threads, x, x.shape[0], shape, weights, work, logits)
+        _logits(np.int64(t), threads, x, x.shape[0], shape, weights, work, logits)
