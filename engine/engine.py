@@ -71,7 +71,7 @@ class Engine:
         )
         self._closed, self._end = False, self._scheduler.close
         try:
-            tell("Preparing the decode kernels (compiled once on a machine, about half a minute)", None)
+            tell("Preparing the decode kernels (compiled once on a machine, about a minute)", None)
             self._scheduler.call(loaded.backend.warm)
             self.info = loaded.info(time.perf_counter() - began)
             tell("Ready", 1.0)
