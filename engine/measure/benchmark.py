@@ -13,18 +13,20 @@ from engine.config import DEFAULT_MODEL, MAX_BATCH, EngineConfig
 from engine.errors import BadRequest
 from engine.measure.command import run_app, say, split
 from engine.measure.machine import machine, machine_lines, versions
-from engine.measure.peers.registry import PEERS, Absent
+from engine.measure.peers.registry import PEERS
 from engine.measure.sheet import Sheet, show
+from engine.measure.speed.beside import Beside, beside_sheet, measure_beside
 from engine.measure.speed.candidates import ours, peers
-from engine.measure.speed.compare import Result, compare, gathered, remarks
+from engine.measure.speed.compare import Field, Result, compare, gathered, remarks
 from engine.measure.speed.figures import Shape
 from engine.measure.speed.kernels import kernels_sheet, measure_table
+from engine.measure.speed.neighbours import MOST, parse_counts
 from engine.measure.speed.sheets import FORMATS, bound_sheet, speed_sheet
 from engine.measure.suite.parts import NONE, registered
 from engine.weights import load_config, resolve
 
 if TYPE_CHECKING:
-    from engine.measure.suite.targets import Target
+    from engine.measure.suite.table import Suite
     from engine.model.families import Architecture
 
 USUAL_CONTEXT = 4096  # the engine's window unless more is asked for
@@ -46,6 +48,9 @@ def main(
     suite: Annotated[
         bool, typer.Option("--suite", help="Every target of the project in one table; all peers.")
     ] = False,
+    neighbours: Annotated[
+        str, typer.Option(help=f"Only measure beside so many busy processes: counts up to {MOST}, such as 0,1,2,4.")
+    ] = "",
     kernels: Annotated[bool, typer.Option("--kernels", help="Only show what was chosen for prompts here.")] = False,
     operators: Annotated[
         bool, typer.Option("--operators", help="Only time each operator alone, on one thread.")
@@ -64,6 +69,7 @@ def main(
     vs : peers, with commas between, or none, or all; "" is Transformers alone, and all of them with `suite`.
     kv_precision, prefill : of our engine, as in `EngineConfig`.
     suite : measure every target of the project.
+    neighbours : measure only beside so many busy processes of our own, with commas between the counts.
     kernels : only show which arithmetic was chosen for prompts on this machine.
     operators : only time each operator alone.
     format : one of `FORMATS`.
@@ -77,6 +83,9 @@ def main(
 
     shape = Shape(prompt, new, batch)
     _check(shape, repeat, format)
+    counts = parse_counts(neighbours) if neighbours else []
+    if counts and suite:
+        raise BadRequest("--suite measures beside busy neighbours itself: leave one of --suite and --neighbours out.")
     split(vs.replace("none", "").replace("all", ""), tuple(PEERS), "Peer")
     threads, _ = pick_threads(EngineConfig(threads=threads).threads)
     context = prompt + new
@@ -106,17 +115,17 @@ def main(
     named = vs or ("all" if suite else "transformers")
     others, absent = peers(",".join(PEERS) if named == "all" else named, files.folder, threads, context, batch)
     with gathered(own, others, absent, shape, threads, say) as stand:
+        if counts:
+            _print_beside(measure_beside(stand, shape, counts, repeat, say), stand, files.name, repeat, format)
+            return
         result = compare(stand, shape, repeat, arch, say)
-        ran = {name: version for info in stand.loaded.values() for name, version in info["versions"].items()}
-        about = machine(threads, ran, result.rounds.ceilings)
-        targets: list[Target] = []
+        found: Suite | None = None
         parts = registered() if suite else []
         if suite:
             from engine.measure.suite.table import run_suite
 
-            targets = run_suite(stand, result, model, repeat, say, parts)
-    notes = [*remarks(result, stand.absent), *([NONE] if suite and not parts else [])]
-    _print(result, targets, stand.absent, about, files.name, repeat, format, notes)
+            found = run_suite(stand, result, model, repeat, say, parts)
+    _print(result, found, stand, files.name, repeat, format, [NONE] if suite and not parts else [])
 
 
 def _check(shape: Shape, repeat: int, format: str) -> None:
@@ -144,42 +153,70 @@ def _window(config: dict[str, Any]) -> tuple[Architecture | None, int]:
 
 
 def _print(
-    result: Result,
-    targets: Sequence[Target],
-    absent: Sequence[Absent],
-    about: dict[str, Any],
-    name: str,
-    repeat: int,
-    format: str,
-    notes: Sequence[str],
+    result: Result, suite: Suite | None, stand: Field, name: str, repeat: int, format: str, notes: Sequence[str]
 ) -> None:
     shape = result.shape
+    about = machine(stand.threads, stand.versions(), result.rounds.ceilings)
+    rounds = [result.rounds]
     sheets: list[Sheet] = [speed_sheet(result.rows, shape, result.baseline), bound_sheet(result.rows)]
-    if targets:
+    if suite is not None:
         from engine.measure.suite.table import target_sheet
 
-        sheets.append(target_sheet(targets))
+        if suite.beside is not None:
+            sheets.append(beside_sheet(suite.beside))
+            rounds += suite.beside.rounds.values()
+        sheets.append(target_sheet(suite.targets))
     lines = [
-        f"{name}: {shape.prompt} prompt and {shape.new} new tokens, batch {shape.batch}, {repeat} interleaved rounds, "
-        f"one process each; ratios to {result.baseline}, round by round. Memory: the most while running, over the same "
-        "process without a model.",
+        f"{name}: {_asked(shape, repeat)}, one process each; ratios to {result.baseline}, round by round. Memory: the "
+        "most while running, over the same process without a model.",
         *machine_lines(about),
+        *remarks(stand, rounds),
         *notes,
     ]
     data = {
-        "model": name,
-        "prompt": shape.prompt,
-        "new": shape.new,
-        "batch": shape.batch,
-        "repeat": repeat,
+        **_about(stand, shape, name, repeat, about),
         "baseline": result.baseline,
-        "machine": about,
         "rows": [asdict(row) for row in result.rows],
-        "absent": [{"name": one.name, "reason": one.reason} for one in absent],
         "stray_cpu": result.rounds.stray,
-        "targets": [target.data() for target in targets],
+        "targets": [target.data() for target in suite.targets] if suite else [],
+        "neighbours": suite.beside.data() if suite and suite.beside else [],
     }
-    show(format, sheets, lines, data, rows="targets" if targets else "rows")
+    show(format, sheets, lines, data, rows="targets" if suite else "rows")
+
+
+def _print_beside(beside: Beside, stand: Field, name: str, repeat: int, format: str) -> None:
+    about = machine(stand.threads, stand.versions())
+    lines = [
+        f"{name}: {_asked(beside.shape, repeat)} through all counts, one process each; ratios round by round. A busy "
+        "neighbour is a process that counts without an end, with the same rights to the cores as everyone.",
+        *machine_lines(about),
+        *remarks(stand, beside.rounds.values()),
+    ]
+    data = {
+        **_about(stand, beside.shape, name, repeat, about),
+        "references": beside.references,
+        "neighbours": beside.data(),
+        "stray_cpu": max(rounds.stray for rounds in beside.rounds.values()),
+    }
+    show(format, [beside_sheet(beside)], lines, data, rows="neighbours")
+
+
+def _asked(shape: Shape, repeat: int) -> str:
+    return (
+        f"{shape.prompt} prompt and {shape.new} new tokens, batch {shape.batch}, {repeat} interleaved "
+        f"round{'' if repeat == 1 else 's'}"
+    )
+
+
+def _about(stand: Field, shape: Shape, name: str, repeat: int, about: dict[str, Any]) -> dict[str, Any]:
+    """What every result holds, JSON-able."""
+    return {
+        "model": name,
+        **asdict(shape),
+        "repeat": repeat,
+        "machine": about,
+        "absent": [{"name": one.name, "reason": one.reason} for one in stand.absent],
+    }
 
 
 if __name__ == "__main__":

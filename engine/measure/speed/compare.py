@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,10 @@ class Field:
     absent: list[Absent] = field(default_factory=list)
     meter: Worker | None = None
     ids: list[int] = field(default_factory=list)  # of `TEXT`, in the model's own tokens
+
+    def versions(self) -> dict[str, str]:
+        """Version by name of all that everyone runs on."""
+        return {name: version for info in self.loaded.values() for name, version in info["versions"].items()}
 
 
 @dataclass(frozen=True)
@@ -120,12 +124,11 @@ def compare(stand: Field, shape: Shape, repeat: int, arch: Architecture | None, 
     return Result(shape, baseline, rows, rounds)
 
 
-def remarks(result: Result, absent: Sequence[Absent]) -> list[str]:
-    """What a reader must know beside the table, in sentences."""
-    lines = [f"Absent: {one.name} ({one.reason})." for one in absent]
-    lines += [f"{row.name}: {note}" for row in result.rows for note in row.notes]
-    if result.rounds.stray > STRAY_FROM:
-        lines.append(
-            f"{result.rounds.stray_of} used {result.rounds.stray:.0%} of a core while another was timed: run it again."
-        )
+def remarks(stand: Field, rounds: Iterable[Rounds]) -> list[str]:
+    """What a reader must know beside the tables that are made of `rounds`, in sentences."""
+    lines = [f"Absent: {one.name} ({one.reason})." for one in stand.absent]
+    lines += [f"{name}: {note}" for name, info in stand.loaded.items() for note in info.get("notes", ())]
+    most = max(rounds, key=lambda one: one.stray)
+    if most.stray > STRAY_FROM:
+        lines.append(f"{most.stray_of} used {most.stray:.0%} of a core while another was timed: run it again.")
     return lines

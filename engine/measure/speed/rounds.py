@@ -55,8 +55,7 @@ class Rounds:
 
 def make_prompts(ids: Sequence[int], length: int, batch: int, round_: int) -> list[list[int]]:
     """Prompts that begin differently from one another and from round to round (up to len(ids) of them), so that nothing
-    kept
-    of one can stand in for another.
+    kept of one can stand in for another.
 
     Parameters
     ----------
@@ -92,16 +91,34 @@ def run_rounds(
     """
     found = Rounds({name: [] for name in workers})
     for round_ in range(repeat):
-        prompts = make_prompts(ids, length, batch, round_)
-        for name, worker in workers.items():
-            say(f"round {round_ + 1} of {repeat}: {name}")
-            with _Watch(found, [w for w in workers.values() if w is not worker]):
-                found.runs[name].append(Run.of(worker.ask("run", prompts=prompts, new=new)))
+        take_turns(
+            found, workers, make_prompts(ids, length, batch, round_), new, f"round {round_ + 1} of {repeat}", say
+        )
         if meter is not None:
             say(f"round {round_ + 1} of {repeat}: this machine's ceilings")
             time.sleep(REST_S)
             found.ceilings.append(meter.ask("ceilings", threads=threads))
     return found
+
+
+def take_turns(
+    found: Rounds, workers: dict[str, Worker], prompts: list[list[int]], new: int, what: str, say: Say
+) -> None:
+    """One round of all in turn, put into `found`.
+
+    Parameters
+    ----------
+    found : has a list of runs for each of them.
+    workers : by name.
+    prompts : token ids, the same for each.
+    new : new tokens.
+    what : said with the name of each.
+    say : told who runs.
+    """
+    for name, worker in workers.items():
+        say(f"{what}: {name}")
+        with _Watch(found, [w for w in workers.values() if w is not worker]):
+            found.runs[name].append(Run.of(worker.ask("run", prompts=prompts, new=new)))
 
 
 class _Watch:

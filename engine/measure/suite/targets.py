@@ -35,6 +35,19 @@ class Bound:
         return f"at {'most' if self.most else 'least'} {number(self.limit, self.unit)}"
 
 
+BESIDE = (1, 2, 4)  # busy neighbours
+
+
+def _beside(count: int) -> tuple[Bound, ...]:
+    where = f"int8 beside {count} busy neighbour{'' if count == 1 else 's'}"
+    return (
+        Bound(f"beside_{count}_llama", f"decode {where} against llama.cpp Q8_0", 1.3),
+        Bound(f"beside_{count}_transformers", f"decode {where} against Transformers fp32", 3.0),
+        Bound(f"beside_{count}_prefill", f"prefill {where} against the faster of both", 1.0),
+    )
+
+
+BESIDE_BOUNDS = tuple(bound for count in BESIDE for bound in _beside(count))
 BOUNDS: dict[str, Bound] = {
     bound.key: bound
     for bound in (
@@ -48,6 +61,7 @@ BOUNDS: dict[str, Bound] = {
         Bound("prefill_peer", "prefill against the best peer", 0.95),
         Bound("streams", "8 streams at once, total decode, against our batch 1", 1.7),
         Bound("streams_peer", "8 streams at once, total decode, against Transformers batch 8", 3.5),
+        *BESIDE_BOUNDS,
         Bound("memory", "memory over an empty engine, int8", 260.0, " MB", most=True),
         Bound("start", "engine start from a warm cache to first token", 4.0, " s", most=True),
     )

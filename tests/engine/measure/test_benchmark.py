@@ -36,6 +36,13 @@ def ask(*options: str) -> int:
         (("--threads", "-1"), "threads is -1"),
         (("--format", "xml"), "The format 'xml' is unknown: choose among table, md, json, csv."),
         (("--vs", "vllm"), "Peer 'vllm' is unknown: choose among transformers, llama.cpp, openvino, ctranslate2."),
+        (
+            ("--neighbours", "-1"),
+            "--neighbours is '-1': give counts from 0 to 64 with commas between, such as 0,1,2,4.",
+        ),
+        (("--neighbours", "1,two"), "--neighbours is '1,two': give counts"),
+        (("--neighbours", "65"), "--neighbours is '65': give counts"),
+        (("--neighbours", "1", "--suite"), "--suite measures beside busy neighbours itself"),
         (("--precision", "int3"), "Precision 'int3' is unknown: choose among fp32, half, int8, int4."),
         (("--precision", ","), "No precision is named"),
         (("--kv-precision", "int2"), "'int2' is unknown"),
@@ -153,3 +160,38 @@ def test_without_peers_ratios_are_to_the_first(
     assert ask(*options, "--format", "json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["baseline"] == "Brisk int8" and len(data["rows"]) == 1 and not data["absent"]
+
+
+NEIGHBOURS = (*OPTIONS, "--neighbours", "0,1")
+
+
+def test_beside_neighbours_json_holds_every_figure(
+    pretended: None, tiny_llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("--model", str(tiny_llama), *NEIGHBOURS, "--format", "json") == 0
+    data = json.loads(capsys.readouterr().out)
+    rows = {(row["neighbours"], row["name"]): row for row in data["neighbours"]}
+    names = ("Brisk int8", "Transformers fp32")
+    assert set(rows) == {(count, name) for count in (0, 1) for name in names}
+    assert rows[1, "Brisk int8"]["prefill"] == {"median": 400, "least": 400, "most": 400}
+    assert rows[1, "Brisk int8"]["decode_ratios"] == {"Transformers fp32": pytest.approx(4)}
+    assert rows[1, "Brisk int8"]["decode_kept"] == 1  # the fake's times are made up
+    assert data["references"] == ["Transformers fp32"] and data["prompt"] == 40 and data["stray_cpu"] >= 0
+    assert {one["name"] for one in data["absent"]} == {"llama.cpp F32", "llama.cpp Q8_0", "OpenVINO fp32"}
+    assert data["machine"]["versions"]["fake"] == "1.0"
+
+
+@pytest.mark.parametrize("form", ["table", "md", "csv"])
+def test_beside_neighbours_every_format_shows_the_same(
+    form: str, pretended: None, tiny_llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("--model", str(tiny_llama), *NEIGHBOURS, "--format", form) == 0
+    out = capsys.readouterr().out
+    if form == "csv":
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [(row["neighbours"], row["name"]) for row in rows][2] == ("1", "Brisk int8")
+        assert float(rows[2]["decode.median"]) == 40 and float(rows[2]["decode_ratios.Transformers fp32"]) == 4
+    else:
+        assert "Beside busy neighbours" in out and "400 (400 to 400)" in out and "4.00x" in out and "100%" in out
+        assert "2 interleaved rounds through all counts" in out and "Absent: llama.cpp F32" in out and "Machine:" in out
+        assert "What bounds it" not in out
