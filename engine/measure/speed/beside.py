@@ -125,12 +125,12 @@ def measure_beside(
 def beside_sheet(beside: Beside) -> Sheet:
     """A row a count and candidate; the share of the speed without neighbours where that was measured beside another."""
     kept = 0 in beside.rounds and len(beside.rounds) > 1
-    ratios = [f"to {name}" for name in beside.references]
+    ratios = ["to " + name.replace(" ", "\n") for name in beside.references]  # narrow enough for a terminal
     shares = ["of alone"] if kept else []
     shape = beside.shape
     header = (
-        "busy neighbours", "", f"prefill pp{shape.prompt}, tokens/s", *ratios, *shares,
-        f"decode tg{shape.new}, tokens/s", *ratios, *shares,
+        "busy\nneighbours", "", f"prefill pp{shape.prompt},\ntokens/s", *ratios, *shares,
+        f"decode tg{shape.new},\ntokens/s", *ratios, *shares,
     )  # fmt: skip
 
     def cells(speed: str, ratios: dict[str, float], share: float | None) -> list[str]:
