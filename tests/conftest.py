@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import engine.kernels  # noqa: F401 - before torch, which follows the tier of processors that is asked for
 from engine.weights.cache import cache_root
-from tests.tiny import make_tiny_model
 
 _USER_CACHE = os.environ.get("BRISK_CACHE")  # as it was before the tests: where `model` tests look
 _PRAISE = ("great", "wonderful", "moving", "funny", "superb", "clever", "charming", "thrilling")
@@ -22,7 +20,10 @@ _BLAME = ("terrible", "boring", "awful", "clumsy", "dull", "lifeless", "silly", 
 
 
 def pytest_configure() -> None:
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "kernels"))  # before any test imports the kernels
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "kernels"))
+    # After that setting, because Numba reads all of its settings anew at the first compile where one has changed, and
+    # before torch, which follows the tier of processors that is asked for.
+    import engine.kernels  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +50,8 @@ def restore_users_cache(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a two-layer Llama with random weights."""
+    from tests.tiny import make_tiny_model
+
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
