@@ -82,11 +82,12 @@ class NativeBackend(Backend):
             arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device,
             stored_precision(config.kv_precision, config.precision),
         )  # fmt: skip
+        self._whole = self.params.qkv.weight.dtype in (torch.int8, torch.uint8)  # weights are whole numbers
         self._use_kernels = config.kernels and device.type == "cpu"
         self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear)
         self._threads = threads
         self._compiled: CompiledModel | None = None
-        self._integer_prefill = False
+        self._compiled_prefill = False
         self.kv_precision, self.prefill = self.cache.precision, precision_name(dtype)
         self._prefill, self._model = config.prefill, f"{files.name} {config.precision}"
 
@@ -97,7 +98,7 @@ class NativeBackend(Backend):
         try:
             self._compile()
         except (ImportError, OSError, RuntimeError) as error:
-            self._compiled, self._integer_prefill = None, False
+            self._compiled, self._compiled_prefill = None, False
             note = f"Everything runs in plain torch, slower: the compiled kernels could not be used here ({error})."
             log.warning(note)
             self.notes.append(note)
@@ -122,16 +123,17 @@ class NativeBackend(Backend):
             spare = self.cache.keys.shape[1] - 1
             self._compiled(zero, zero, np.array([spare]))
             self._compiled.logits(np.zeros((1, self.arch.hidden), np.float32))
-            if self._compiled.prefills:
-                self._integer_prefill = choose_prefill(
-                    self._prefill, lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=True),
-                    lambda ids: self._run(spare, 0, ids, self.arch.layers, integer=False),
-                    f"{self._model}, {self._threads} threads, activations of {bits} bits"
-                    + (f", as {tiers.played()}" if tiers.played() else ""),
-                    str(self.arch), self.max_context,
-                )  # fmt: skip
-                if self._integer_prefill:
-                    self.prefill = f"int{bits}"
+            self._compiled_prefill = choose_prefill(
+                self._prefill if self._whole else "auto",
+                lambda ids: self._run(spare, 0, ids, self.arch.layers, compiled=True),
+                lambda ids: self._run(spare, 0, ids, self.arch.layers, compiled=False),
+                f"{self._model}, {self._threads} threads"
+                + (f", activations of {bits} bits" if self._whole else "")
+                + (f", as {tiers.played()}" if tiers.played() else ""),
+                str(self.arch), self.max_context,
+            )  # fmt: skip
+            if self._compiled_prefill and self._whole:
+                self.prefill = f"int{bits}"
         except NumbaError as error:
             raise RuntimeError(str(error)) from error
 
@@ -139,10 +141,10 @@ class NativeBackend(Backend):
         return torch.as_tensor(np.asarray(tokens, np.int64)).to(self.cache.keys.device)
 
     def _run(
-        self, slot: int, start: int, tokens: Sequence[int] | np.ndarray, layers: int, *, integer: bool
+        self, slot: int, start: int, tokens: Sequence[int] | np.ndarray, layers: int, *, compiled: bool
     ) -> torch.Tensor:
         """The residual stream [N, D] after `layers` layers, not normed; tokens go to the slot from `start` on."""
-        if not integer or self._compiled is None:
+        if not compiled or self._compiled is None:
             return self._decoder.hidden(self._ids(tokens), [Segment(slot, start, len(tokens))], layers, final=False)
         ids = np.asarray(tokens, np.int64)
         parts = [
@@ -158,12 +160,12 @@ class NativeBackend(Backend):
         return self._decoder.logits(self._decoder.last_norm(residual)).cpu().numpy()
 
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
-        if self._compiled is not None and not self._compiled.prefills and len(tokens) <= min(SHORT, self.rows(start)):
+        if self._compiled is not None and not self._whole and len(tokens) <= min(SHORT, self.rows(start)):
             found = self._compiled(
                 np.asarray(tokens, np.int64), np.arange(start, start + len(tokens)), np.full(len(tokens), slot)
             )
             return found[-1] if logits else None
-        residual = self._run(slot, start, tokens, self.arch.layers, integer=self._integer_prefill)
+        residual = self._run(slot, start, tokens, self.arch.layers, compiled=self._compiled_prefill)
         return self._logits(residual[-1:])[0] if logits else None
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
@@ -204,7 +206,7 @@ class NativeBackend(Backend):
         -------
         Blocks f32 [R, V] of up to MAX_ROWS positions, in order, each valid until the next.
         """
-        residual = self._run(slot, start, tokens, self.arch.layers, integer=self._integer_prefill)
+        residual = self._run(slot, start, tokens, self.arch.layers, compiled=self._compiled_prefill)
         for block in residual.split(MAX_ROWS):
             yield self._logits(block)
 
@@ -220,7 +222,7 @@ class NativeBackend(Backend):
 
     def hidden(self, slot: int, start: int, tokens: Sequence[int], layer: int) -> np.ndarray:
         layers = self.arch.layers if layer == -1 else layer
-        residual = self._run(slot, start, tokens, layers, integer=self._integer_prefill)
+        residual = self._run(slot, start, tokens, layers, compiled=self._compiled_prefill)
         if layers == self.arch.layers:  # the last entry of Transformers' hidden_states is normed too
             residual = self._decoder.last_norm(residual)
         return residual.float().cpu().numpy()

@@ -29,8 +29,6 @@ def _settle() -> None:
     named = os.environ.get("NUMBA_CACHE_DIR")
     config.CACHE_DIR = str((Path(named) if named else cache_root() / "kernels") / digest)
     config.CACHE_LOCATOR_CLASSES = code_cache.LOCATORS
-    # The step needs all its threads at once: OpenMP promises a team, TBB only tasks.
-    config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
     # Before it loads any compiled code, Numba imports scipy.linalg to see whether it is there: measured, 0.25 s and
     # 15 MB. Code that calls it would import it then.
     linalg.ensure_blas = lambda: None

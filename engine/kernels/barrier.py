@@ -1,35 +1,31 @@
-"""How the threads of a step wait for one another: atomic counters and a spin barrier.
+"""How the threads of a step wait for one another: atomic counters, a short spin, then sleep.
 
-Numba has no word for either: they are LLVM instructions reached through `numba.extending.intrinsic`.
+A thread that spins stays runnable: beside busy neighbours it uses up its share of the processor by waiting, and its
+partner then waits a time slice at each meeting. One that sleeps (`kernels.futex`) keeps its share for its work. So
+waits spin for about as long as an undisturbed partner takes, and sleep after that.
+
+Numba has no word for atomic access: it is LLVM instructions reached through `numba.extending.intrinsic`.
 """
 
 from __future__ import annotations
-
-import sys
 
 import numba as nb
 from numba import types
 from numba.extending import intrinsic
 
-if sys.platform == "win32":
+from engine.kernels.futex import sleep, wake
 
-    @nb.njit
-    def breathe():
-        """Windows has no sched_yield to link against: spin."""
+# Loads before a waiting thread sleeps, about 50 us: longer than two undisturbed cores wait for one another in a matrix,
+# far shorter than a scheduler's time slice. `docs/operators.md` has what shorter and longer spins cost.
+SPINS = 65_536
 
-else:
-    # libc's sched_yield, resolved in the running process: a waiting thread gives its core away, not burns it.
-    _sched_yield = types.ExternalFunction("sched_yield", types.int32())
-
-    @nb.njit
-    def breathe():
-        """Let another thread have this core."""
-        _sched_yield()
+LINE = 8  # i64 of a cache line: what one thread writes and others read lies apart from what they write
+ARRIVED = 0  # the word that counts who came to a barrier
 
 
-# Spins before the first yield. About 20 us: longer than two cores ever wait for one another in a matrix row,
-# shorter than a scheduler's time slice, which is what a spinning thread would cost once threads exceed cores.
-SPINS = 4096
+def _array_place(context, builder, signature, args):
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.gep(data, [args[1]])
 
 
 @intrinsic
@@ -44,15 +40,14 @@ def atomic_add(typing, array, index, value):
     """
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.atomic_rmw("add", builder.gep(data, [args[1]]), args[2], "seq_cst")
+        return builder.atomic_rmw("add", _array_place(context, builder, signature, args), args[2], "seq_cst")
 
     return types.int64(array, types.int64, types.int64), codegen
 
 
 @intrinsic
 def atomic_load(typing, array, index):
-    """Read int64 `array[index]`, and everything written before it was stored (acquire).
+    """Read int64 `array[index]`, and everything written before it was stored (sequentially consistent).
 
     Parameters
     ----------
@@ -61,19 +56,59 @@ def atomic_load(typing, array, index):
     """
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
+        return builder.load_atomic(_array_place(context, builder, signature, args), "seq_cst", 8)
 
     return types.int64(array, types.int64), codegen
 
 
 @nb.njit
-def barrier(counter, arrivals):
-    """Return `arrivals`, once so many in all were counted: a step's n-th barrier of T threads waits for n * T."""
-    atomic_add(counter, 0, 1)
-    spins = 0
-    while atomic_load(counter, 0) < arrivals:
-        spins += 1
-        if spins > SPINS:
-            breathe()
+def wait_beyond(words, index, passed, spins):
+    """Return int64 words[index] once it is greater than `passed`; words[index + LINE] counts who sleeps meanwhile.
+
+    Parameters
+    ----------
+    words : i64, of one axis.
+    index : of a word that only grows, on a cache line of its own, as the count of sleepers is.
+    passed : i64, the value that is not waited for any more.
+    spins : loads before this thread sleeps, i64.
+    """
+    while True:
+        found = atomic_load(words, index)
+        if found > passed:
+            return found
+        spins -= 1
+        if spins < 0:
+            # Announced first, then looked at again: whoever raises the word after that look sees the announcement.
+            atomic_add(words, index + LINE, 1)
+            found = atomic_load(words, index)
+            if found <= passed:
+                sleep(words, index, found)
+            atomic_add(words, index + LINE, -1)
+
+
+@nb.njit
+def wake_sleepers(words, index):
+    """Wake who sleeps in `wait_beyond`, where anyone does.
+
+    Parameters
+    ----------
+    words, index : as `wait_beyond` takes them.
+    """
+    if atomic_load(words, index + LINE) > 0:
+        wake(words, index)
+
+
+@nb.njit
+def barrier(words, arrivals):
+    """Return `arrivals`, once so many in all were counted: the n-th barrier of T threads waits for n * T.
+
+    Parameters
+    ----------
+    words : as `wait_beyond` takes them; words[ARRIVED] counts arrivals and is never set back.
+    arrivals : i64.
+    """
+    if atomic_add(words, ARRIVED, 1) + 1 < arrivals:
+        wait_beyond(words, ARRIVED, arrivals - 1, SPINS)
+    else:
+        wake_sleepers(words, ARRIVED)
     return arrivals

@@ -1,4 +1,5 @@
-"""Which arithmetic runs prompts faster on this machine: measured once, kept beside the compiled kernels."""
+"""Which way runs prompts faster on this machine, compiled products or torch's: measured once, kept beside the compiled
+kernels."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def table_file() -> Path:
 
 
 def read_table() -> dict[str, dict[str, float | str]]:
-    """What was measured: for each model and setting its name and tokens/s of "fp32" and "int8"."""
+    """What was measured: for each model and setting its name and tokens/s of "compiled" and "torch"."""
     try:
         table = json.loads(table_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -47,35 +48,35 @@ def _is_whole(row: object) -> bool:
     )
 
 
-def choose_prefill(asked: str, integer: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS) -> bool:
-    """Whether prompts run by integer products: as asked, or what is faster here.
+def choose_prefill(asked: str, compiled: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS) -> bool:
+    """Whether prompts run by compiled products: as asked, or what is faster here.
 
     Parameters
     ----------
     asked : "int8" or "int16": yes; "fp32": no; "auto": what was measured on this machine, or is measured now.
-    integer, widened : run token ids i64 [N] by integer products, and with weights widened to fp32.
+    compiled, widened : run token ids i64 [N] by compiled products, and by torch's with weights widened to fp32.
     name : model, precision and threads, for a reader of the table.
     shape : what tells models of one name apart.
     window : tokens of the longest prompt.
 
     Returns
     -------
-    Whether integer products are taken. What was measured as one tier of processors (`kernels.tiers`) is not used as
+    Whether compiled products are taken. What was measured as one tier of processors (`kernels.tiers`) is not used as
     another; where the table cannot be written the log says so.
     """
     if asked != "auto":
-        integer(np.zeros(1, np.int64))  # compiled here, not in the first request
+        compiled(np.zeros(1, np.int64))  # compiled here, not in the first request
         return asked != "fp32"
     key = hashlib.sha256(f"{name} {shape} {window < TOKENS} {tiers.played()}".encode()).hexdigest()[:16]
     table = read_table()
     if key not in table:
         log.info("timing two ways to run prompts (once on a machine)")
-        seconds: dict[str, list[float]] = {"int8": [], "fp32": []}
+        seconds: dict[str, list[float]] = {"compiled": [], "torch": []}
         ids = np.zeros(min(TOKENS, window), np.int64)
-        for run in (integer, widened):
+        for run in (compiled, widened):
             run(ids)
         for _ in range(ROUNDS):
-            for way, run in (("int8", integer), ("fp32", widened)):
+            for way, run in (("compiled", compiled), ("torch", widened)):
                 began = time.perf_counter()
                 run(ids)
                 seconds[way].append(time.perf_counter() - began)
@@ -87,4 +88,4 @@ def choose_prefill(asked: str, integer: Run, widened: Run, name: str, shape: str
             table_file().write_text(json.dumps(table, indent=1), encoding="utf-8")
         except OSError as error:
             log.warning("the choice of prefill is not kept (%s): it is measured at every start", error)
-    return float(table[key]["int8"]) >= float(table[key]["fp32"])
+    return float(table[key]["compiled"]) >= float(table[key]["torch"])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
-from numba.core import config
 
 from engine.cache.static import StaticCache
 from engine.kernels import prefill as chunks
 from engine.kernels import step as steps
 from engine.kernels.model import Cache, Shape, Weights, padded
-from engine.kernels.team import team_is_whole
-from engine.memory import array
+from engine.kernels.team import HEAD, PREFILL, STEP, Team, orders
 from engine.model.families import Architecture
 from engine.model.parameters import Parameters
 
@@ -59,7 +56,7 @@ def cache_views(cache: StaticCache) -> Cache:
 
 
 class CompiledModel:
-    """Decode steps and, where weights are integers, prompts, on threads of its own. Call from one thread only.
+    """Decode steps and prompts on threads of its own. Call from one thread only.
 
     The first calls on a machine compile for about a minute; later processes read the result from disk.
 
@@ -69,12 +66,12 @@ class CompiledModel:
     threads : how many walk the layers together.
     batch : most tokens of a decode step, and most rows of `logits`.
     chunk : most tokens of one `prefill`.
-    bits : 8: prompts round activations to 8 bits with a scale for each group of 32; else to up to 16 with one for each
-        token, as decode steps do.
+    bits : where weights are whole numbers, 8: prompts round activations to 8 bits with a scale for each group of 32;
+        else to up to 16 with one for each token, as decode steps do.
 
     Raises
     ------
-    RuntimeError where the threads can not be had.
+    RuntimeError where the threads cannot be had.
     """
 
     def __init__(
@@ -87,30 +84,22 @@ class CompiledModel:
         chunk: int,
         bits: int,
     ) -> None:
-        if threads > config.NUMBA_NUM_THREADS:
-            raise RuntimeError(f"{threads} threads asked for, {config.NUMBA_NUM_THREADS} can be had")
-        if not team_is_whole(threads):
-            raise RuntimeError(f"the {threads} threads of a step do not run at once on this machine")
         self._threads = threads
-        self._shape, self._weights, self._cache = shape_of(arch), weight_views(params), cache_views(cache)
-        context = cache.keys.shape[3]
-        self._work = steps.scratch(self._shape, self._weights, threads, batch, context)
-        self._logits = array((batch, padded(arch.vocabulary)))
-        self._vocabulary = arch.vocabulary
-        self._chunk = chunk
-        self._chunk_work: chunks.Scratch | None = None
-        if params.qkv.weight.dtype in (torch.int8, torch.uint8):
-            self._chunk_work = chunks.scratch(self._shape, self._weights, threads, chunk, context, bits)
+        shape, weights, context = shape_of(arch), weight_views(params), cache.keys.shape[3]
+        self._vocabulary, self._chunk = arch.vocabulary, chunk
+        self._chunk_work = chunks.scratch(shape, weights, threads, chunk, context, bits)
+        self._orders = orders(batch, chunk, arch.hidden, padded(arch.vocabulary))
+        decode = steps.scratch(shape, weights, threads, batch, context)
+        self._team = Team(threads, self._orders, shape, weights, cache_views(cache), decode, self._chunk_work)
+
+    def close(self) -> None:
+        """End the threads; nothing may be called after. Without it they end when this object is freed."""
+        self._team.end()
 
     @property
     def chunk(self) -> int:
         """Most tokens of one `prefill`."""
         return self._chunk
-
-    @property
-    def prefills(self) -> bool:
-        """Whether `prefill` may be called: the weights are integers."""
-        return self._chunk_work is not None
 
     def __call__(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """One decode step. A slot may come several times, its entries together and their positions ascending by one.
@@ -124,11 +113,11 @@ class CompiledModel:
         Logits f32 [B, V], valid until the next call.
         """
         if self._too_near(positions, slots):
+            logits = np.empty((len(tokens), self._vocabulary), np.float32)
             for b in range(len(tokens)):
-                self._step(tokens[b : b + 1], positions[b : b + 1], slots[b : b + 1], self._logits[b : b + 1])
-        else:
-            self._step(tokens, positions, slots, self._logits[: len(tokens)])
-        return self._logits[: len(tokens), : self._vocabulary]
+                logits[b] = self._step(tokens[b : b + 1], positions[b : b + 1], slots[b : b + 1])[0]
+            return logits
+        return self._step(tokens, positions, slots)
 
     def prefill(self, tokens: np.ndarray, start: int, slot: int, layers: int) -> np.ndarray:
         """Run a chunk of a prompt through the first layers; the cache gains its positions.
@@ -143,23 +132,24 @@ class CompiledModel:
         -------
         The residual stream f32 [N, D], not normed, valid until the next call.
         """
-        assert self._chunk_work is not None and len(tokens) <= self._chunk
-        numba.set_num_threads(self._threads)
-        chunks.prefill(self._threads, tokens, start, slot, layers, self._shape, self._weights, self._cache,
-                       self._chunk_work)  # fmt: skip
+        assert len(tokens) <= self._chunk
+        self._chunk_work.tickets[:] = 0
+        self._orders.tokens[: len(tokens)] = tokens
+        self._team(PREFILL, len(tokens), start, slot, layers)
         return self._chunk_work.x[: len(tokens)]
 
     def logits(self, residual: np.ndarray) -> np.ndarray:
         """Logits f32 [R, V] of residual streams f32 [R, D] after all layers, not normed; R at most the batch; valid
         until the next call."""
-        numba.set_num_threads(self._threads)
-        logits = self._logits[: len(residual)]
-        steps.head(self._threads, residual, self._shape, self._weights, self._work, logits)
-        return logits[:, : self._vocabulary]
+        self._orders.residual[: len(residual)] = residual
+        self._team(HEAD, len(residual))
+        return self._orders.logits[: len(residual), : self._vocabulary]
 
-    def _step(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray, logits: np.ndarray) -> None:
-        numba.set_num_threads(self._threads)
-        steps.step(self._threads, tokens, positions, slots, self._shape, self._weights, self._cache, self._work, logits)
+    def _step(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        o, count = self._orders, len(tokens)
+        o.tokens[:count], o.positions[:count], o.slots[:count] = tokens, positions, slots
+        self._team(STEP, count)
+        return o.logits[:count, : self._vocabulary]
 
     def _too_near(self, positions: np.ndarray, slots: np.ndarray) -> bool:
         """Whether a thread other than the last, which alone writes new positions, would have to read one of them."""

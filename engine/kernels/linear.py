@@ -92,6 +92,20 @@ def _pick(m, a, y, first, last, tokens, columns):
 
 
 @inner()
+def add_bias(m, y, first, last, tokens):
+    """The bias of rows first <= i < last, where there is one, is added to y[n, i].
+
+    Parameters
+    ----------
+    m, y, first, last, tokens : as `linear` takes them.
+    """
+    if m.bias.shape[0] > 0:
+        for n in range(tokens):
+            for i in range(first, last):
+                y[n, i] += m.bias[i]
+
+
+@inner()
 def linear(m, a, y, first, last, tokens, columns):
     """y[n, i] for rows first <= i < last and n < tokens.
 
@@ -105,7 +119,4 @@ def linear(m, a, y, first, last, tokens, columns):
     columns : K.
     """
     _product(m, a, y, first, last, tokens, columns)
-    if m.bias.shape[0] > 0:
-        for n in range(tokens):
-            for i in range(first, last):
-                y[n, i] += m.bias[i]
+    add_bias(m, y, first, last, tokens)

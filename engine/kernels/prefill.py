@@ -1,4 +1,4 @@
-"""A prompt's chunk through all layers, compiled, for integer weights: one parallel region, integer matrix products.
+"""A prompt's chunk through all layers, compiled: T threads (`kernels.team`) walk them together.
 
 Products take their rows and everything between them takes its tokens from a shared counter, so that a core that is
 disturbed does less; nobody's numbers depend on who computes them, nor on how a prompt is cut into chunks. The slow twin
@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from engine.kernels import model
 from engine.kernels.attention import attend, spread
 from engine.kernels.barrier import atomic_add, barrier
 from engine.kernels.inner import inner
 from engine.kernels.keep import keep
-from engine.kernels.linear import linear
-from engine.kernels.model import Activations, Shape, Weights, padded, qkv_rows, up_rows
+from engine.kernels.model import Activations, Shape, Weights, padded, part, qkv_rows, up_rows
+from engine.kernels.packed import many
 from engine.kernels.pointwise import activate, add, copy, embed, norm, rotate
 from engine.kernels.rounding import BYTE, quantize
 from engine.kernels.sizes import BLOCK
@@ -46,14 +47,15 @@ class Scratch(NamedTuple):
     qkv: np.ndarray  # f32 [N, (H + 2G)E]
     o: np.ndarray  # f32 [N, D]
     up: np.ndarray  # f32 [N, 2F or F]
-    hq: np.ndarray  # i16 or `rounding.BYTE` [N, max(D, HE, F)] what goes into a matrix, in whole numbers
+    hx: np.ndarray  # f32 [N, max(D, HE, F)] what goes into a matrix, where weights are floats; else [0, 0]
+    hq: np.ndarray  # i16 or `rounding.BYTE` [N, max(D, HE, F)] the same in whole numbers, where they are not
     hs: np.ndarray  # f32 [N] their scale, or f32 [N, max(D, HE, F) / 32] those of groups of 32
     sums: np.ndarray  # i32 [N, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
     h: np.ndarray  # f32 [T, 1, max(D, HE, F)]
     row: np.ndarray  # f32 [T, E]
     scores: np.ndarray  # f32 [T, H / G, C]
     parts: np.ndarray  # f32 [T, H / G, E + 2]
-    counter: np.ndarray  # i64 [1]
+    room: np.ndarray  # [T, 16 max(D, HE, F)] a packed panel, f32 where weights are floats, else i16
     tickets: np.ndarray  # i64 [(L + 1) * PHASES]
 
 
@@ -70,20 +72,22 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
     """
     hidden = weights.norm.shape[0]
     widest = padded(max(hidden, shape.heads * shape.head_dim, shape.feed_forward))
+    whole = weights.qkv.dtype in (np.int8, np.uint8)
 
     return Scratch(
         x=array((tokens, hidden)),
         qkv=array((tokens, padded(qkv_rows(shape)))),
         o=array((tokens, padded(hidden))),
         up=array((tokens, padded(up_rows(shape)))),
-        hq=array((tokens, widest), BYTE if bits == 8 else np.int16),
+        hx=array((0, 0) if whole else (tokens, widest)),
+        hq=array((tokens, widest) if whole else (0, 0), BYTE if bits == 8 else np.int16),
         hs=array((tokens, -(-widest // 32)) if bits == 8 else (tokens,)),
         sums=array((tokens, 2 + widest // 32), np.int32),
         h=array((threads, 1, widest)),
         row=array((threads, shape.head_dim)),
         scores=array((threads, shape.heads // shape.kv_heads, context)),
         parts=array((threads, shape.heads // shape.kv_heads, shape.head_dim + 2)),
-        counter=array((1,), np.int64),
+        room=array((threads, 16 * (widest + 32)), np.int16 if whole else np.float32),  # groups of columns end beyond
         tickets=array(((weights.qkv.shape[0] + 1) * PHASES,), np.int64),
     )
 
@@ -95,20 +99,26 @@ def _take(s, layer, phase):
 
 
 @inner()
-def _product(layer, phase, m, s, y, rows, tokens, columns):
-    """All rows of a matrix, a block a ticket."""
-    a = Activations(s.x, s.hq, s.hs, s.sums)
+def _product(layer, phase, m, s, t, y, rows, tokens, columns):
+    """All rows of a matrix, a block a ticket, by thread t."""
+    a = Activations(s.hx, s.hq, s.hs, s.sums)
     while True:
         first = _take(s, layer, phase) * BLOCK
         if first >= rows:
             return
-        linear(m, a, y, first, min(first + BLOCK, rows), tokens, columns)
+        many(m, a, s.room[t], y, first, min(first + BLOCK, rows), tokens, columns)
 
 
-@inner()
-def _round(h, columns, s, n):
+def _ready(h, columns, s, n):
     """h[0, :columns] is what goes into the next matrix for token n."""
-    quantize(h, 0, columns, Activations(s.x, s.hq, s.hs, s.sums), n)
+    raise TypeError("compiled code only")
+
+
+@overload(_ready, jit_options={"_nrt": False})
+def _ready_for(h, columns, s, n):
+    if part(s, "room").dtype == types.float32:
+        return lambda h, columns, s, n: copy(h[0, :columns], s.hx[n])
+    return lambda h, columns, s, n: quantize(h, 0, columns, Activations(s.hx, s.hq, s.hs, s.sums), n)
 
 
 @inner()
@@ -126,7 +136,7 @@ def _begin(layer, layers, chunk, shape, w, s, h):
             add(x, s.o[n])
         if layer < layers:
             norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-            _round(h, x.shape[0], s, n)
+            _ready(h, x.shape[0], s, n)
 
 
 @inner()
@@ -163,7 +173,7 @@ def _attend(layer, chunk, shape, cache, s, t):
                    chunk.start + n + 1, scores, parts)  # fmt: skip
             for r in range(per_group):
                 spread(parts[r], size, h[0, (g * per_group + r) * size :])
-        _round(h, shape.heads * size, s, n)
+        _ready(h, shape.heads * size, s, n)
 
 
 @inner()
@@ -176,7 +186,7 @@ def _add_and_norm(layer, chunk, shape, w, s, h):
         x = s.x[n]
         add(x, s.o[n])
         norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-        _round(h, x.shape[0], s, n)
+        _ready(h, x.shape[0], s, n)
 
 
 @inner()
@@ -187,52 +197,44 @@ def _activate(layer, chunk, shape, s, h):
         if n >= chunk.tokens.shape[0]:
             return
         activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
-        _round(h, shape.feed_forward, s, n)
+        _ready(h, shape.feed_forward, s, n)
 
 
 @inner()
-def _walk(t, threads, chunk, layers, shape, w, cache, s):
-    """Thread t's share of a chunk."""
-    count = chunk.tokens.shape[0]
-    hidden, attended = w.norm.shape[0], shape.heads * shape.head_dim
-    h = s.h[t]
-    arrivals = 0
-    for layer in range(layers):
-        _begin(layer, layers, chunk, shape, w, s, h)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _product(layer, QKV, model.qkv(w, layer), s, s.qkv, qkv_rows(shape), count, hidden)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _rotate_and_keep(layer, chunk, shape, w, cache, s, s.row[t])
-        arrivals = barrier(s.counter, arrivals + threads)
-        _attend(layer, chunk, shape, cache, s, t)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _product(layer, OUT, model.out(w, layer), s, s.o, hidden, count, attended)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _add_and_norm(layer, chunk, shape, w, s, h)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _product(layer, UP, model.up(w, layer), s, s.up, up_rows(shape), count, hidden)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _activate(layer, chunk, shape, s, h)
-        arrivals = barrier(s.counter, arrivals + threads)
-        _product(layer, DOWN, model.down(w, layer), s, s.o, hidden, count, shape.feed_forward)
-        arrivals = barrier(s.counter, arrivals + threads)
-    _begin(layers, layers, chunk, shape, w, s, h)
-
-
-@nb.njit(parallel=True, nogil=True, cache=True)
-def prefill(threads, tokens, start, slot, layers, shape, weights, cache, work):
-    """Run a chunk of a prompt through the first layers; the cache gains its positions.
+def prefill(t, threads, words, arrivals, chunk, layers, shape, w, cache, s):
+    """Thread t's share of running a chunk of a prompt through the first layers; the cache gains its positions. Returns
+    how many arrivals were counted when the last barrier opened.
 
     Parameters
     ----------
-    threads : as in `step.step`.
-    tokens : i64 [N].
-    start, slot : they are at positions start, start + 1, ... of this slot.
+    t, threads : this thread and how many there are, all of which call.
+    words, arrivals : of `barrier`, and its count before.
+    chunk : `Chunk`.
     layers : how many are run.
-    shape, weights, cache : the model, as `kernels.model` describes it.
-    work : `Scratch` for N tokens or more; x[:N] becomes the residual stream, not normed.
+    shape, w, cache : the model, as `kernels.model` describes it.
+    s : `Scratch` for N tokens or more, its tickets 0; x[:N] becomes the residual stream, not normed.
     """
-    work.counter[0] = 0
-    work.tickets[:] = 0
-    for t in nb.prange(threads):
-        _walk(np.int64(t), threads, Chunk(tokens, start, slot), layers, shape, weights, cache, work)
+    count = chunk.tokens.shape[0]
+    hidden, attended = w.norm.shape[0], shape.heads * shape.head_dim
+    h = s.h[t]
+    for layer in range(layers):
+        _begin(layer, layers, chunk, shape, w, s, h)
+        arrivals = barrier(words, arrivals + threads)
+        _product(layer, QKV, model.qkv(w, layer), s, t, s.qkv, qkv_rows(shape), count, hidden)
+        arrivals = barrier(words, arrivals + threads)
+        _rotate_and_keep(layer, chunk, shape, w, cache, s, s.row[t])
+        arrivals = barrier(words, arrivals + threads)
+        _attend(layer, chunk, shape, cache, s, t)
+        arrivals = barrier(words, arrivals + threads)
+        _product(layer, OUT, model.out(w, layer), s, t, s.o, hidden, count, attended)
+        arrivals = barrier(words, arrivals + threads)
+        _add_and_norm(layer, chunk, shape, w, s, h)
+        arrivals = barrier(words, arrivals + threads)
+        _product(layer, UP, model.up(w, layer), s, t, s.up, up_rows(shape), count, hidden)
+        arrivals = barrier(words, arrivals + threads)
+        _activate(layer, chunk, shape, s, h)
+        arrivals = barrier(words, arrivals + threads)
+        _product(layer, DOWN, model.down(w, layer), s, t, s.o, hidden, count, shape.feed_forward)
+        arrivals = barrier(words, arrivals + threads)
+    _begin(layers, layers, chunk, shape, w, s, h)
+    return arrivals

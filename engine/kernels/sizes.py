@@ -20,3 +20,5 @@ TOKENS = 8 if _WIDE else 2
 GROUPED = 6 if _WIDE else 1
 # Heads that share keys and values and read them once.
 TOGETHER = 3 if _WIDE else 1
+# Tokens whose sums with a packed panel of 16 rows fill the registers (`kernels.packed`). A multiple of 3.
+PACKED = 12 if _WIDE else 6

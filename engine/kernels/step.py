@@ -1,10 +1,9 @@
 """One decode step for a batch of sequences, compiled: the fast twin of `decoder.forward` with one token each.
 
-The whole step is ONE parallel region. T threads walk the layers together and meet at a spin barrier wherever one
-needs what another wrote: five times a layer. Every weight is read once for the whole batch. A sequence's numbers do not
-depend on its batch mates: each is computed by the same operations in the same order, so decoding alone and in a batch
-gives the same bits. Several tokens of one sequence may be run at once (to verify guessed ones), with the same bits as
-one after another.
+T threads (`kernels.team`) walk the layers together and meet at a barrier wherever one needs what another wrote: five
+times a layer. Every weight is read once for the whole batch. A sequence's numbers do not depend on its batch mates:
+each is computed by the same operations in the same order, so decoding alone and in a batch gives the same bits. Several
+tokens of one sequence may be run at once (to verify guessed ones), with the same bits as one after another.
 
 Shapes: B tokens, D hidden, H query heads over G key/value heads of size E, F feed-forward, L layers, C context,
 V vocabulary, S cache slots, T threads.
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -46,7 +44,6 @@ class Scratch(NamedTuple):
     parts: np.ndarray  # f32 [T, B, H, E + 2] a thread's share of attention: sum, its maximum, its normaliser
     o: np.ndarray  # f32 [B, D]
     up: np.ndarray  # f32 [B, 2F or F]
-    counter: np.ndarray  # i64 [1]
 
 
 def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: int) -> Scratch:
@@ -76,7 +73,6 @@ def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: i
         parts=array((threads, batch, shape.heads, shape.head_dim + 2)),
         o=array((batch, padded(hidden))),
         up=array((batch, padded(up_rows(shape)))),
-        counter=array((1,), np.int64),
     )
 
 
@@ -162,22 +158,42 @@ def _activations(t, s):
 
 
 @inner()
-def _logits(t, threads, x, rows, shape, w, s, logits):
-    """Thread t's part of the vocabulary for the first rows of x [B, D]."""
+def head(t, threads, x, rows, shape, w, s, logits):
+    """Thread t's part of the logits of residual streams after all layers.
+
+    Parameters
+    ----------
+    t, threads : this thread and how many there are.
+    x : f32 [R, D], not normed; R at most B.
+    rows : R, or fewer.
+    shape, w : the model, as `kernels.model` describes it.
+    s : `Scratch`.
+    logits : f32 [R, V or wider], written.
+    """
     a = _activations(t, s)
     _norm(x, rows, w.norm, w.norm_bias, shape, a.x)
     _product(t, threads, model.head(w), a, logits, shape.vocabulary, rows, w.norm.shape[0])
 
 
 @inner()
-def _walk(t, threads, tokens, positions, slots, shape, w, cache, s, logits):
-    """Thread t's share of a step."""
+def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache, s, logits):
+    """Thread t's share of running tokens at positions of cache slots, which gain these positions, and of the logits
+    that follow. Returns how many arrivals were counted when the last barrier opened.
+
+    Parameters
+    ----------
+    t, threads : this thread and how many there are, all of which call.
+    words, arrivals : of `barrier`, and its count before.
+    tokens, positions, slots : i64 [B].
+    shape, w, cache : the model, as `kernels.model` describes it.
+    s : `Scratch` for B tokens or more.
+    logits : f32 [B, V or wider], written.
+    """
     batch = tokens.shape[0]
     attended = shape.heads * shape.head_dim
     hidden = w.norm.shape[0]
     feed = shape.feed_forward
     x, a = s.x[t], _activations(t, s)
-    arrivals = 0
 
     for b in range(batch):
         embed(tokens[b], positions[b], w, x[b])
@@ -185,57 +201,26 @@ def _walk(t, threads, tokens, positions, slots, shape, w, cache, s, logits):
     for layer in range(w.qkv.shape[0]):
         _norm(x, batch, w.norm1[layer], w.norm1_bias[layer], shape, a.x)
         _product(t, threads, model.qkv(w, layer), a, s.qkv, qkv_rows(shape), batch, hidden)
-        arrivals = barrier(s.counter, arrivals + threads)
+        arrivals = barrier(words, arrivals + threads)
 
         _attention(t, threads, positions, slots, layer, shape, w, cache, s)
-        arrivals = barrier(s.counter, arrivals + threads)
+        arrivals = barrier(words, arrivals + threads)
 
         for b in range(batch):
             combine(s.parts, b, shape.head_dim, a.x[b])
         _product(t, threads, model.out(w, layer), a, s.o, hidden, batch, attended)
-        arrivals = barrier(s.counter, arrivals + threads)
+        arrivals = barrier(words, arrivals + threads)
 
         _add(x, s.o, batch)
         _norm(x, batch, w.norm2[layer], w.norm2_bias[layer], shape, a.x)
         _product(t, threads, model.up(w, layer), a, s.up, up_rows(shape), batch, hidden)
-        arrivals = barrier(s.counter, arrivals + threads)
+        arrivals = barrier(words, arrivals + threads)
 
         for b in range(batch):
             activate(s.up[b], shape.gated, shape.gelu, feed, a.x[b])
         _product(t, threads, model.down(w, layer), a, s.o, hidden, batch, feed)
-        arrivals = barrier(s.counter, arrivals + threads)
+        arrivals = barrier(words, arrivals + threads)
         _add(x, s.o, batch)
 
-    _logits(t, threads, x, batch, shape, w, s, logits)
-
-
-@nb.njit(parallel=True, nogil=True, cache=True)
-def step(threads, tokens, positions, slots, shape, weights, cache, work, logits):
-    """Run tokens at positions of cache slots, which gain these positions, and write the logits that follow.
-
-    Parameters
-    ----------
-    threads : as many as `prange` really gets: `team_is_whole` checks it once, because a missing thread would leave the
-        rest waiting.
-    tokens, positions, slots : i64 [B].
-    shape, weights, cache : the model, as `kernels.model` describes it.
-    work : `Scratch` for B tokens or more.
-    logits : f32 [B, V or wider], written.
-    """
-    work.counter[0] = 0
-    for t in nb.prange(threads):  # t is of another type where the loop is typed than where it runs: one is compiled
-        _walk(np.int64(t), threads, tokens, positions, slots, shape, weights, cache, work, logits)
-
-
-@nb.njit(parallel=True, nogil=True, cache=True)
-def head(threads, x, shape, weights, work, logits):
-    """Write the logits of residual streams after all layers.
-
-    Parameters
-    ----------
-    threads, shape, weights, work : as `step` takes them.
-    x : f32 [R, D], not normed; R at most B.
-    logits : f32 [R, V or wider], written.
-    """
-    for t in nb.prange(threads):
-        _logits(np.int64(t), threads, x, x.shape[0], shape, weights, work, logits)
+    head(t, threads, x, batch, shape, w, s, logits)
+    return arrivals

@@ -1,30 +1,171 @@
-"""Does `prange(T)` really get T threads at once? The step's barriers would wait for ever for a missing one."""
+"""The threads that walk the layers together: the caller and helpers of our own, which wait in compiled code.
+
+A helper is a Python thread that calls `work` once and holds no lock of Python's in it: it sleeps until an order comes,
+does its share, and meets the others. No pool of a library's is in between, so that every wait is `kernels.barrier`'s.
+"""
 
 from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 
-from engine.kernels.barrier import atomic_add, atomic_load, breathe
+from engine.kernels import prefill as chunks
+from engine.kernels import step as steps
+from engine.kernels.barrier import LINE, SPINS, atomic_add, barrier, wait_beyond, wake_sleepers
+from engine.kernels.inner import inner
+from engine.kernels.model import Cache, Shape, Weights
+from engine.memory import array
 
-# Yields before a missing thread is given up on: far beyond the start of a thread pool, still under a second or two.
-PATIENCE = 200_000
+# Words of `Orders`; `barrier.ARRIVED` and the count of its sleepers are the first two cache lines.
+ORDER = 2 * LINE  # how many orders were given; the next line counts who sleeps until there is another
+KIND, COUNT, START, SLOT, LAYERS, ARRIVALS = range(4 * LINE, 4 * LINE + 6)
+WORDS = 5 * LINE
+
+STEP, HEAD, PREFILL, END = range(4)  # what an order may ask for
+# Loads before a helper sleeps that waits for an order, under a millisecond: more than lies between two steps.
+BETWEEN = 16 * SPINS
+PATIENCE_S = 10.0  # to wait for a helper's end
 
 
-@nb.njit(parallel=True, nogil=True, cache=True)
-def _meet(threads, counter, met):
-    for t in nb.prange(threads):
-        atomic_add(counter, 0, 1)
-        waited = 0
-        while atomic_load(counter, 0) < threads and waited < PATIENCE:
-            breathe()
-            waited += 1
-        met[t] = atomic_load(counter, 0)
+class Orders(NamedTuple):
+    """What is asked of a team, and what it answers."""
+
+    words: np.ndarray  # i64 [WORDS]
+    tokens: np.ndarray  # i64 [most of a step or chunk]
+    positions: np.ndarray  # i64 [B]
+    slots: np.ndarray  # i64 [B]
+    residual: np.ndarray  # f32 [B, D], what `HEAD` makes logits of
+    logits: np.ndarray  # f32 [B, V or wider], written
 
 
-def team_is_whole(threads: int) -> bool:
-    """Let `threads` threads wait for one another, with bounded patience."""
-    nb.set_num_threads(threads)
-    met = np.zeros(threads, np.int64)
-    _meet(threads, np.zeros(1, np.int64), met)
-    return bool((met == threads).all())
+def orders(batch: int, chunk: int, hidden: int, vocabulary: int) -> Orders:
+    """Orders of up to `batch` tokens of a step, `chunk` of a prompt.
+
+    Parameters
+    ----------
+    batch : B.
+    chunk : most tokens of a prompt at once.
+    hidden : D.
+    vocabulary : V, or wider.
+    """
+    whole = np.int64
+    return Orders(
+        array((WORDS,), whole),
+        array((max(batch, chunk),), whole),
+        array((batch,), whole),
+        array((batch,), whole),
+        array((batch, hidden)),
+        array((batch, vocabulary)),
+    )
+
+
+@inner()
+def _share(t, threads, o, shape, weights, cache, decode, chunk):
+    """Thread t's share of the order that stands in `o`."""
+    words = o.words
+    kind, count, arrivals = words[KIND], words[COUNT], words[ARRIVALS]
+    if kind == STEP:
+        arrivals = steps.step(t, threads, words, arrivals, o.tokens[:count], o.positions[:count], o.slots[:count],
+                              shape, weights, cache, decode, o.logits)  # fmt: skip
+    elif kind == HEAD:
+        steps.head(t, threads, o.residual, count, shape, weights, decode, o.logits)
+    else:
+        part = chunks.Chunk(o.tokens[:count], words[START], words[SLOT])
+        arrivals = chunks.prefill(t, threads, words, arrivals, part, words[LAYERS], shape, weights, cache, chunk)
+    barrier(words, arrivals + threads)
+
+
+@nb.njit(nogil=True, cache=True)
+def work(t, threads, o, shape, weights, cache, decode, chunk):
+    """As thread 0: give the order that stands in `o` to everyone, do a share, and return when all have done theirs. As
+    any other: do a share of every order, until one is to end.
+
+    Parameters
+    ----------
+    t, threads : this thread and how many there are.
+    o : `Orders`.
+    shape, weights, cache : the model, as `kernels.model` describes it.
+    decode : `step.Scratch`.
+    chunk : `prefill.Scratch`.
+    """
+    words = o.words
+    if t == 0:
+        words[ARRIVALS] = words[0]
+        atomic_add(words, ORDER, 1)
+        wake_sleepers(words, ORDER)
+        if words[KIND] != END:
+            _share(t, threads, o, shape, weights, cache, decode, chunk)
+        return
+    order = 0
+    while True:
+        order = wait_beyond(words, ORDER, order, BETWEEN)
+        if words[KIND] == END:
+            return
+        _share(t, threads, o, shape, weights, cache, decode, chunk)
+
+
+class Team:
+    """Threads for one model's steps and prompts. Call from one thread only.
+
+    The first team on a machine compiles for about a minute; later processes read the result from disk. The helpers end
+    with the team, or with Python.
+
+    Parameters
+    ----------
+    threads : how many walk together, the caller's among them.
+    orders, shape, weights, cache, decode, chunk : as `work` takes them; they are not copied.
+
+    Raises
+    ------
+    RuntimeError where the system gives no more threads.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        orders: Orders,
+        shape: Shape,
+        weights: Weights,
+        cache: Cache,
+        decode: steps.Scratch,
+        chunk: chunks.Scratch,
+    ) -> None:
+        self._words = orders.words
+        given = (threads, orders, shape, weights, cache, decode, chunk)
+        self._given = given
+        self._words[KIND] = END
+        work(0, *given)  # compiled before anyone waits for it
+        self._words[ORDER] = 0
+        helpers = [
+            threading.Thread(target=work, args=(t, *given), name=f"brisk-step-{t}", daemon=True)
+            for t in range(1, threads)
+        ]
+        self.end = weakref.finalize(self, _end, given, helpers)
+        for helper in helpers:
+            helper.start()
+
+    def __call__(self, kind: int, count: int, start: int = 0, slot: int = 0, layers: int = 0) -> None:
+        """Carry out an order whose arrays stand in `Orders`.
+
+        Parameters
+        ----------
+        kind : `STEP`, `HEAD` or `PREFILL`.
+        count : tokens of the step or chunk, or rows of `residual`.
+        start, slot, layers : of a chunk: the position and slot of its first token, and how many layers are run.
+        """
+        self._words[KIND : LAYERS + 1] = kind, count, start, slot, layers
+        work(0, *self._given)
+
+
+def _end(given: tuple, helpers: Sequence[threading.Thread]) -> None:
+    orders = given[1]
+    orders.words[KIND] = END
+    work(0, *given)
+    for helper in helpers:
+        if helper.ident is not None:
+            helper.join(PATIENCE_S)

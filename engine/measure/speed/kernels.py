@@ -1,4 +1,4 @@
-"""`--kernels`: which arithmetic this machine's measured table chose for prompts, and by how much."""
+"""`--kernels`: which way this machine's measured table chose for prompts, and by how much."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def measure_table(own: Sequence[Candidate], threads: int, say: Say) -> list[dict
 
     Returns
     -------
-    Rows with `name` and the tokens a second of `int8` and `fp32` products.
+    Rows with `name` and the tokens a second of `compiled` products and of `torch`'s.
     """
     for candidate in own:
         say(f"loading {candidate.name}")
@@ -33,9 +33,14 @@ def measure_table(own: Sequence[Candidate], threads: int, say: Say) -> list[dict
 
 
 def kernels_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
-    header = ("", "integer products, tokens/s", "weights widened to fp32, tokens/s", "chosen")
+    header = ("", "compiled products, tokens/s", "torch, weights widened to fp32, tokens/s", "chosen")
     cells = tuple(
-        (str(row["name"]), f"{row['int8']:.0f}", f"{row['fp32']:.0f}", "int8" if row["int8"] >= row["fp32"] else "fp32")
+        (
+            str(row["name"]),
+            f"{row['compiled']:.0f}",
+            f"{row['torch']:.0f}",
+            max(("compiled", "torch"), key=row.__getitem__),
+        )
         for row in rows
     )
     return Sheet("Prompts: measured once on this machine, kept beside the compiled kernels", header, cells)

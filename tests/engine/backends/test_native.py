@@ -89,12 +89,12 @@ def test_without_the_compiled_step_decode_goes_on_in_torch_and_says_so(
 ) -> None:
     import engine.kernels.compiled
 
-    def fail(threads: int) -> bool:
-        return False
+    def fail(*given: object) -> None:
+        raise RuntimeError("can't start new thread")
 
     with opened(models("llama"), kernels=True, threads=1) as engine_:
         expected = engine_.generate([[5, 6, 7]])[0].token_ids
-    monkeypatch.setattr(engine.kernels.compiled, "team_is_whole", fail)
+    monkeypatch.setattr(engine.kernels.compiled, "Team", fail)
     with opened(models("llama"), kernels=True, threads=1) as engine_:
         assert any("plain torch, slower" in note for note in engine_.info.notes)
         assert "plain torch, slower" in caplog.text

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from engine.model.decoder import Decoder, Segment
 from tests.engine.random_decoders import MODELS, decoder
 
-THREADS = [1, 2] if numba.config.NUMBA_NUM_THREADS > 1 else [1]
+THREADS = [1, 2]  # whether or not there are two cores
 LENGTHS = (1, 30, 7, 90)  # tokens each of four slots holds
 
 # Weights and what keys and values are stored in. Every pair compiles for half a minute where nothing is cached: tests

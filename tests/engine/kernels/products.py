@@ -8,8 +8,9 @@ import numba as nb
 import numpy as np
 import torch
 
-from engine.kernels import linear, rounding, sizes
+from engine.kernels import linear, packed, rounding, sizes
 from engine.kernels.model import Activations, Matrix
+from engine.memory import array
 from engine.model.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
@@ -64,6 +65,11 @@ def _linear(m, a, y, first, last, tokens, columns):
     linear.linear(m, a, y, first, last, tokens, columns)
 
 
+@nb.njit(cache=True)
+def _many(m, a, room, y, first, last, tokens, columns):
+    packed.many(m, a, room, y, first, last, tokens, columns)
+
+
 def plain(whole: Activations, columns: int) -> np.ndarray:
     """i64 [N, columns], a multiple of 4: the whole numbers in the order of the columns."""
     q = whole.q[:, :columns]
@@ -115,13 +121,19 @@ def product(
     first: int = 0,
     last: int | None = None,
     by_groups: bool = False,
+    many: bool = False,
 ) -> np.ndarray:
-    """y f32 [N, rows] of x [N, width]; NaN where no row was asked for."""
+    """y f32 [N, rows] of x [N, width], by `linear`, or by `packed.many`; NaN where no row was asked for."""
     rows, columns = m.numbers.shape
     a = not_rounded(x)
     if m.integer:
         a = rounded_by_groups(x, columns) if by_groups else rounded(x, columns)
     y = np.full((len(x), -(-rows // 16) * 16), np.nan, np.float32)
     matrix = Matrix(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias)
-    _linear(matrix, a, y, first, rows if last is None else last, len(x), columns)
+    last = rows if last is None else last
+    if many:
+        room = array((16 * (columns + 64),), np.int16 if m.integer else np.float32)
+        _many(matrix, a, room, y, first, last, len(x), columns)
+    else:
+        _linear(matrix, a, y, first, last, len(x), columns)
     return y[:, :rows]

@@ -41,9 +41,9 @@ def test_what_is_faster_is_chosen_and_its_row_tells_why(integer: float, widened:
     assert choice.choose_prefill("auto", Way(integer), Way(widened), "a model, int8") is expected
     (row,) = choice.read_table().values()
     assert row["name"] == "a model, int8"
-    assert (float(row["int8"]) > 3 * float(row["fp32"])) is expected
-    assert (float(row["fp32"]) > 3 * float(row["int8"])) is not expected
-    assert 0 < float(row["int8"]) <= choice.TOKENS / min(integer, widened)
+    assert (float(row["compiled"]) > 3 * float(row["torch"])) is expected
+    assert (float(row["torch"]) > 3 * float(row["compiled"])) is not expected
+    assert 0 < float(row["compiled"]) <= choice.TOKENS / min(integer, widened)
 
 
 def test_what_was_measured_is_not_measured_again(folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_damaged_row_is_measured_and_written_anew(row: object) -> None:
     (key,) = choice.read_table()
     choice.table_file().write_text(json.dumps({key: row}), encoding="utf-8")
     assert choice.choose_prefill("auto", Way(FAST), Way(SLOW), "a model") is True
-    assert float(choice.read_table()[key]["int8"]) > 0
+    assert float(choice.read_table()[key]["compiled"]) > 0
 
 
 def test_bytes_that_are_no_text_are_a_damaged_table(folder: Path) -> None:

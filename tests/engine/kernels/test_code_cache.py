@@ -15,10 +15,11 @@ from numba.core.caching import UserProvidedCacheLocator
 from engine.kernels import scalars, team
 from engine.kernels.code_cache import FOLDER, LOCATORS, OperatorsLocator
 
+PROBE = "import numba as nb\n\n\n@nb.njit(cache=True)\ndef one():\n    return 1\n"
 COMPILE = (
-    "from engine.kernels import team; "
-    "assert team.team_is_whole(1); "
-    "print(team.__file__, sum(team._meet.stats.cache_hits.values()))"  # private: what Numba read from disk
+    "from engine.kernels import probe; "
+    "assert probe.one() == 1; "
+    "print(probe.__file__, sum(probe.one.stats.cache_hits.values()))"  # what Numba read from disk
 )
 
 
@@ -36,6 +37,7 @@ def compiled_in(checkout: Path, cache: Path) -> tuple[str, int]:
 def test_another_copy_of_the_source_finds_what_the_first_compiled(tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(FOLDER.parent, tmp_path / name / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / name / "engine" / "kernels" / "probe.py").write_text(PROBE, encoding="utf-8")
     found = [compiled_in(tmp_path / name, tmp_path / "cache") for name in ("one", "two")]
     assert [Path(file).parents[2].name for file, _ in found] == ["one", "two"]
     assert [hits for _, hits in found] == [0, 1]
