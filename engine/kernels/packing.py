@@ -20,7 +20,7 @@ from engine.kernels.vectors import read, readable
 _B64 = ir.VectorType(I8, 64)
 _S32, _S64 = ir.VectorType(I16, 32), ir.VectorType(I16, 64)
 
-# Shorts multiplied and added by pairs in one instruction: its name and how many shorts it takes, "" where there is none.
+# Shorts multiplied and added by pairs in one instruction: its name and how many it takes, "" where there is none.
 _PAIRS, _SHORTS = (
     ("llvm.x86.avx512.pmaddw.d.512", 32)
     if has("avx512bw")

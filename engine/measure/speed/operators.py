@@ -24,8 +24,10 @@ from engine.kernels.attention import attend
 from engine.kernels.compiled import cache_views, shape_of, weight_views
 from engine.kernels.linear import linear
 from engine.kernels.model import Activations, Cache, Matrix
+from engine.kernels.packed import many
 from engine.kernels.pointwise import activate, norm
 from engine.kernels.rounding import quantize
+from engine.kernels.sizes import BLOCK
 from engine.measure.sheet import Sheet
 from engine.measure.speed.compare import Say
 from engine.memory import array
@@ -35,6 +37,7 @@ from engine.weights import ModelFiles
 from engine.weights.converted import load_parameters
 
 TOKENS = (1, 8, 256)
+STEP = 8  # up to so many are taken as a decode step takes them, more as a prompt's chunk
 POSITIONS = 512  # that a token attends to
 SECONDS = 0.05  # one measurement, about
 MATRICES = ("qkv", "out", "up", "down")
@@ -46,11 +49,15 @@ WAYS: tuple[tuple[Precision, int], ...] = (
 
 
 @nb.njit(cache=True, nogil=True)
-def _products(repeat, layers, a, y, rows, tokens, columns):
+def _products(repeat, layers, a, room, y, rows, tokens, columns):
     for _ in range(repeat):
         for layer in range(layers.weight.shape[0]):
             m = Matrix(layers.weight[layer], layers.scale[layer], layers.minimum[layer], layers.bias[layer])
-            linear(m, a, y, 0, rows, tokens, columns)
+            if tokens <= STEP:
+                linear(m, a, y, 0, rows, tokens, columns)
+            else:
+                for first in range(0, rows, BLOCK):
+                    many(m, a, room, y, first, min(first + BLOCK, rows), tokens, columns)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -167,7 +174,7 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
 
     def multiply(repeat: int, tokens: int) -> None:
         for m, (rows, wide) in matrices:
-            _products(repeat, m, a, y, rows, tokens, wide)
+            _products(repeat, m, a, s.room[0], y, rows, tokens, wide)
 
     for tokens in TOKENS:
         name = f"products of all layers, {words}: {_tokens(tokens)}"
