@@ -92,7 +92,7 @@ def _float_tile(tokens: int) -> Any:
     def floats(m, a, room, y, panel, n, columns):
         sums = no_sums(tokens)
         for column in range(columns):
-            sums = packing.float_dots(sums, room, column, a.x, n)
+            sums = packing.float_dots(sums, room, 16 * column, a.x, n, column)
         store_sums(y, n, 16 * panel, sums, 1)
 
     return floats

@@ -186,26 +186,25 @@ def store_exact(typing, y, n, panel, sums, scale, qs):
 
 
 @intrinsic
-def float_dots(typing, sums, room, column, x, n):
-    """sums and the products of one packed column of 16 rows with the tokens from n on, each rounded once.
+def float_dots(typing, sums, room, at, x, n, column):
+    """sums and room[at : at + 16] times x[n + t, column], a token t a sum, each rounded once.
 
     Parameters
     ----------
-    sums : a tuple of vectors of sixteen floats, one a token.
-    room : f32, as `pack_columns` leaves it.
-    column : which, i64.
+    sums : a tuple of vectors of sixteen floats.
+    room : f32 of one axis, as `pack_columns` leaves it.
+    at : where the column of 16 rows begins in it, a multiple of 16.
     x : f32 [N, K or wider].
-    n : the first token, i64.
+    n, column : the first token, and which of its numbers, i64.
     """
 
     def codegen(context, builder, signature, args):
         found = list(cgutils.unpack_tuple(builder, args[0]))
-        at = llvm.address(context, builder, room, args[1], [builder.mul(args[2], I64(WIDTH))])
-        weights = llvm.read(builder, at, F16, 64)
+        weights = llvm.read(builder, llvm.address(context, builder, room, args[1], [args[2]]), F16, 64)
         for t, sum_ in enumerate(found):
-            place = llvm.address(context, builder, x, args[3], [builder.add(args[4], I64(t)), args[2]])
+            place = llvm.address(context, builder, x, args[3], [builder.add(args[4], I64(t)), args[5]])
             value = llvm.splat(builder, builder.load(place))
             found[t] = llvm.call(builder, "llvm.fma.v16f32", F16, [value, weights, sum_])
         return context.make_tuple(builder, signature.return_type, found)
 
-    return sums(sums, room, types.int64, x, types.int64), codegen
+    return sums(sums, room, types.int64, x, types.int64, types.int64), codegen

@@ -16,15 +16,15 @@ from numba import types
 from numba.extending import overload
 
 from engine.kernels import model
-from engine.kernels.attention import attend, spread
 from engine.kernels.barrier import atomic_add, barrier
+from engine.kernels.chunk_attention import attend_many, attend_one, widen_all, widened
 from engine.kernels.inner import inner
 from engine.kernels.keep import keep
 from engine.kernels.model import Activations, Shape, Weights, padded, part, qkv_rows, up_rows
 from engine.kernels.packed import many
 from engine.kernels.pointwise import activate, add, copy, embed, norm, rotate
 from engine.kernels.rounding import BYTE, quantize
-from engine.kernels.sizes import BLOCK
+from engine.kernels.sizes import BLOCK, PACKED
 from engine.memory import array
 
 # What is done in a layer, one after the other. Threads meet after each; each has a counter of tickets of its own.
@@ -51,10 +51,11 @@ class Scratch(NamedTuple):
     hq: np.ndarray  # i16 or `rounding.BYTE` [N, max(D, HE, F)] the same in whole numbers, where they are not
     hs: np.ndarray  # f32 [N] their scale, or f32 [N, max(D, HE, F) / 32] those of groups of 32
     sums: np.ndarray  # i32 [N, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
-    h: np.ndarray  # f32 [T, 1, max(D, HE, F)]
+    h: np.ndarray  # f32 [T, `PACKED`, max(D, HE, F) and 16 more]
     row: np.ndarray  # f32 [T, E]
-    scores: np.ndarray  # f32 [T, H / G, C]
-    parts: np.ndarray  # f32 [T, H / G, E + 2]
+    scores: np.ndarray  # f32 [T, `PACKED`, C and more]
+    keys: np.ndarray  # f32 [G, C E] a layer's, widened for the chunk
+    values: np.ndarray  # f32 [G, C E or more]
     room: np.ndarray  # [T, 16 max(D, HE, F)] a packed panel, f32 where weights are floats, else i16
     tickets: np.ndarray  # i64 [(L + 1) * PHASES]
 
@@ -73,6 +74,7 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
     hidden = weights.norm.shape[0]
     widest = padded(max(hidden, shape.heads * shape.head_dim, shape.feed_forward))
     whole = weights.qkv.dtype in (np.int8, np.uint8)
+    keys, values = widened(context, shape.kv_heads, shape.head_dim)
 
     return Scratch(
         x=array((tokens, hidden)),
@@ -83,10 +85,11 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
         hq=array((tokens, widest) if whole else (0, 0), BYTE if bits == 8 else np.int16),
         hs=array((tokens, -(-widest // 32)) if bits == 8 else (tokens,)),
         sums=array((tokens, 2 + widest // 32), np.int32),
-        h=array((threads, 1, widest)),
+        h=array((threads, PACKED, widest + 16)),
         row=array((threads, shape.head_dim)),
-        scores=array((threads, shape.heads // shape.kv_heads, context)),
-        parts=array((threads, shape.heads // shape.kv_heads, shape.head_dim + 2)),
+        scores=array((threads, PACKED, padded(context) + 16)),  # the last is not a position's
+        keys=array(keys),
+        values=array(values),
         room=array((threads, 16 * (widest + 32)), np.int16 if whole else np.float32),  # groups of columns end beyond
         tickets=array(((weights.qkv.shape[0] + 1) * PHASES,), np.int64),
     )
@@ -109,16 +112,16 @@ def _product(layer, phase, m, s, t, y, rows, tokens, columns):
         many(m, a, s.room[t], y, first, min(first + BLOCK, rows), tokens, columns)
 
 
-def _ready(h, columns, s, n):
-    """h[0, :columns] is what goes into the next matrix for token n."""
+def _ready(h, r, columns, s, n):
+    """h[r, :columns] is what goes into the next matrix for token n."""
     raise TypeError("compiled code only")
 
 
 @overload(_ready, jit_options={"_nrt": False})
-def _ready_for(h, columns, s, n):
+def _ready_for(h, r, columns, s, n):
     if part(s, "room").dtype == types.float32:
-        return lambda h, columns, s, n: copy(h[0, :columns], s.hx[n])
-    return lambda h, columns, s, n: quantize(h, 0, columns, Activations(s.hx, s.hq, s.hs, s.sums), n)
+        return lambda h, r, columns, s, n: copy(h[r, :columns], s.hx[n])
+    return lambda h, r, columns, s, n: quantize(h, r, columns, Activations(s.hx, s.hq, s.hs, s.sums), n)
 
 
 @inner()
@@ -136,44 +139,48 @@ def _begin(layer, layers, chunk, shape, w, s, h):
             add(x, s.o[n])
         if layer < layers:
             norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-            _ready(h, x.shape[0], s, n)
+            _ready(h, 0, x.shape[0], s, n)
 
 
 @inner()
 def _rotate_and_keep(layer, chunk, shape, w, cache, s, row):
-    """Every token's queries are rotated in place; its keys and values go to the cache."""
+    """Every token's queries are rotated in place, its keys and values go to the cache, and all positions so far are
+    widened for the chunk: 16 positions a ticket, whether they are the chunk's or were there before."""
     size = shape.head_dim
     factor = np.float32(1.0 / np.sqrt(size))
+    last = chunk.start + chunk.tokens.shape[0]
     while True:
-        n = _take(s, layer, ROTATE)
-        if n >= chunk.tokens.shape[0]:
+        block = _take(s, layer, ROTATE)
+        if 16 * block >= last:
             return
-        position = chunk.start + n
-        cos = w.cos[position]
-        sin = w.sin[position]
-        qkv = s.qkv[n]
-        for r in range(shape.heads):
-            rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, row)
-            copy(row, qkv[r * size :])
-        keep(qkv, position, chunk.slot, layer, shape, w, cache, row)
+        for position in range(max(16 * block, chunk.start), min(16 * block + 16, last)):
+            cos = w.cos[position]
+            sin = w.sin[position]
+            qkv = s.qkv[position - chunk.start]
+            for r in range(shape.heads):
+                rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, row)
+                copy(row, qkv[r * size :])
+            keep(qkv, position, chunk.slot, layer, shape, w, cache, row)
+        widen_all(cache, layer, chunk.slot, block, s.keys, s.values)
 
 
 @inner()
-def _attend(layer, chunk, shape, cache, s, t):
+def _attend(chunk, layer, shape, s, t):
     """Causal attention of every token, the longest first, by thread t."""
-    size, per_group = shape.head_dim, shape.heads // shape.kv_heads
-    scores, parts, h = s.scores[t], s.parts[t], s.h[t]
+    scores, h = s.scores[t], s.h[t]
+    columns, count = shape.heads * shape.head_dim, chunk.tokens.shape[0]
     while True:
-        n = chunk.tokens.shape[0] - 1 - _take(s, layer, ATTEND)
-        if n < 0:
+        end = count - PACKED * _take(s, layer, ATTEND)
+        if end <= 0:
             return
-        q = s.qkv[n, : shape.heads * size].reshape(shape.heads, size)
-        for g in range(shape.kv_heads):
-            attend(q[g * per_group : (g + 1) * per_group], model.kept(cache, layer, chunk.slot, g), 0,
-                   chunk.start + n + 1, scores, parts)  # fmt: skip
-            for r in range(per_group):
-                spread(parts[r], size, h[0, (g * per_group + r) * size :])
-        _ready(h, shape.heads * size, s, n)
+        if end >= PACKED:
+            attend_many(s.qkv, end - PACKED, chunk.start, shape, s.keys, s.values, scores, h)
+            for r in range(PACKED):
+                _ready(h, r, columns, s, end - PACKED + r)
+        else:
+            for n in range(end):
+                attend_one(s.qkv, n, chunk.start, shape, s.keys, s.values, scores, h)
+                _ready(h, 0, columns, s, n)
 
 
 @inner()
@@ -186,7 +193,7 @@ def _add_and_norm(layer, chunk, shape, w, s, h):
         x = s.x[n]
         add(x, s.o[n])
         norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-        _ready(h, x.shape[0], s, n)
+        _ready(h, 0, x.shape[0], s, n)
 
 
 @inner()
@@ -197,7 +204,7 @@ def _activate(layer, chunk, shape, s, h):
         if n >= chunk.tokens.shape[0]:
             return
         activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
-        _ready(h, shape.feed_forward, s, n)
+        _ready(h, 0, shape.feed_forward, s, n)
 
 
 @inner()
@@ -224,7 +231,7 @@ def prefill(t, threads, words, arrivals, chunk, layers, shape, w, cache, s):
         arrivals = barrier(words, arrivals + threads)
         _rotate_and_keep(layer, chunk, shape, w, cache, s, s.row[t])
         arrivals = barrier(words, arrivals + threads)
-        _attend(layer, chunk, shape, cache, s, t)
+        _attend(chunk, layer, shape, s, t)
         arrivals = barrier(words, arrivals + threads)
         _product(layer, OUT, model.out(w, layer), s, t, s.o, hidden, count, attended)
         arrivals = barrier(words, arrivals + threads)
