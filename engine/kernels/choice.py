@@ -44,7 +44,7 @@ def _is_whole(row: object) -> bool:
     return (
         isinstance(row, dict)
         and isinstance(row.get("name"), str)
-        and all(isinstance(row.get(way), (int, float)) for way in ("fp32", "int8"))
+        and all(isinstance(row.get(way), (int, float)) for way in ("compiled", "torch"))
     )
 
 

@@ -25,7 +25,13 @@ from engine.kernels.vectors import get, load, put, splat, times
 
 
 def widened(positions: int, kv_heads: int, head_dim: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The shapes of `keys` and `values` as `widen_block` fills them, for so many positions of a slot."""
+    """The shapes of `keys` and `values` as `widen_block` fills them.
+
+    Parameters
+    ----------
+    positions : most of a sequence.
+    kv_heads, head_dim : G and E.
+    """
     positions = -(-positions // 16) * 16
     return (kv_heads, positions * head_dim), (kv_heads, positions * (-(-head_dim // 16) * 16))
 

@@ -127,13 +127,13 @@ def test_the_table_of_kernels_is_shown_without_a_run(
 ) -> None:
     choice = pytest.importorskip("engine.kernels.choice")
     table = {
-        "a": {"name": "tiny int8", "int8": 900.0, "fp32": 450.0},
-        "b": {"name": "tiny int4", "int8": 1.0, "fp32": 2.0},
+        "a": {"name": "tiny int8", "compiled": 900.0, "torch": 450.0},
+        "b": {"name": "tiny int4", "compiled": 1.0, "torch": 2.0},
     }
     monkeypatch.setattr(choice, "read_table", lambda: table)
     assert ask("--kernels", "--format", "md") == 0
     said = capsys.readouterr().out
-    assert "| tiny int8 | 900 | 450 | int8 |" in said and "| tiny int4 | 1 | 2 | fp32 |" in said
+    assert "| tiny int8 | 900 | 450 | compiled |" in said and "| tiny int4 | 1 | 2 | torch |" in said
     assert ask("--kernels", "--format", "csv") == 0
     assert capsys.readouterr().out.splitlines()[1] == "tiny int8,900.0,450.0"
 
