@@ -214,8 +214,13 @@ def wait(holder: EngineHolder, ended: threading.Event, began: float) -> None:
         say(f"Ready after {time.perf_counter() - began:.1f} s: {info.source}")
         for note in info.notes:
             say(note)
-    while not ended.wait(LOOK_S):
-        pass  # looked at now and then: a signal that reaches another thread does not end a wait without end
+    compiling = info is not None and info.compiling
+    while not ended.wait(LOOK_S):  # looked at now and then: a signal that reaches another thread ends no endless wait
+        if compiling and (now := holder.status.info) is not None and not now.compiling:
+            compiling = False
+            say(f"Done compiling after {time.perf_counter() - began:.1f} s.")
+            for note in now.notes:
+                say(note)
 
 
 def run() -> NoReturn:

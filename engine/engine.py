@@ -21,13 +21,14 @@ from engine.backends.base import EncoderHeads
 from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
-from engine.results import Completion, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
+from engine.results import Completion, EngineInfo, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
 from engine.serving.cancellation import Cancellation, current
 from engine.serving.jobs import Jobs
 from engine.serving.leases import Leases
 from engine.serving.prefill import Prefiller
 from engine.serving.request import Request
 from engine.serving.scheduler import Closed, Scheduler
+from engine.serving.warming import Warming
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Engine:
     ----------
     config : what to load; the default model in int8 where nothing is said.
     on_progress : called as `on_progress(message, share)` while it loads; share is 0 to 1, or None where it is unknown.
+    wait : for the operators where they are not compiled yet. False: plain PyTorch answers until another process has
+        compiled them, and what is loaded says so; a text begun before may go on in the other arithmetic.
 
     Raises
     ------
@@ -55,7 +58,9 @@ class Engine:
     BadRequest : the config cannot be met.
     """
 
-    def __init__(self, config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig | None = None, on_progress: OnProgress | None = None, wait: bool = True
+    ) -> None:
         from engine.loading import load
 
         began = time.perf_counter()
@@ -69,16 +74,23 @@ class Engine:
         self._scheduler = Scheduler(
             loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread, self._prefill, config.speculation
         )
-        self._closed, self._end = False, self._scheduler.close
+        self._closed, self._end = False, self._free
+        self._warming = Warming(loaded.backend, self._prefill, self._scheduler)
         try:
-            tell("Preparing the decode kernels (compiled once on a machine, about a minute)", None)
-            self._scheduler.call(loaded.backend.warm)
-            self.info = loaded.info(time.perf_counter() - began)
+            if wait or not self._warming.begin():
+                tell("Preparing the decode kernels (compiled once on a machine, about a minute)", None)
+                self._warming.now()
+            self._describe = partial(loaded.info, time.perf_counter() - began)
             tell("Ready", 1.0)
         except BaseException:  # a progress callback may raise to give up
-            self._scheduler.close()
+            self._end()
             raise
         log.info("loaded %s: %s", self.info.model, self.info.source)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is loaded, in words, as it is now."""
+        return self._describe()
 
     @property
     def steps(self) -> int:
@@ -107,6 +119,10 @@ class Engine:
         """
         self._closed = True
         self._end()
+
+    def _free(self) -> None:
+        self._scheduler.close()
+        self._warming.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -286,14 +302,23 @@ class Engine:
 _leases: Leases[EngineConfig, Engine] = Leases()
 
 
-def shared_engine(config: EngineConfig | None = None, on_progress: OnProgress | None = None) -> Engine:
+def shared_engine(
+    config: EngineConfig | None = None, on_progress: OnProgress | None = None, wait: bool = True
+) -> Engine:
     """The one engine that all who ask with an equal config share, loaded by the first of them.
 
-    Takes and raises what `Engine` does. What it gives is this caller's own to close, once or often: the others go on,
-    and what is loaded is freed with the last.
+    What it gives is this caller's own to close, once or often: the others go on, and what is loaded is freed with the
+    last. Raises what `Engine` does.
+
+    Parameters
+    ----------
+    config, on_progress : as `Engine` takes them.
+    wait : for the operators where they are not compiled yet, whoever has loaded the engine; False as for `Engine`.
     """
     config = config or EngineConfig()
-    lease = _leases.take(config, lambda: Engine(config, on_progress))
+    lease = _leases.take(config, lambda: Engine(config, on_progress, wait))
+    if wait:
+        lease.value._warming.wait()
     engine = copy(lease.value)  # all parts are the loaded engine's; only its end is this caller's
     engine._end = lease.close
     return engine

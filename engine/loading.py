@@ -20,6 +20,11 @@ from engine.weights import ModelFiles, load_config, resolve
 
 log = logging.getLogger(__name__)
 
+COMPILING = (
+    "The operators are being compiled for this machine (once, about a minute); until then plain PyTorch answers, "
+    "slower."
+)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -121,7 +126,8 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
             load_s=load_s,
             kv_precision=backend.kv_precision,
             prefill=backend.prefill,
-            notes=(*files.notes, *notes, *backend.notes),
+            notes=(*files.notes, *notes, *backend.notes, *([COMPILING] if backend.compiling else ())),
+            compiling=backend.compiling,
         )
 
     return Loaded(backend, tokenizer, on_thread, info)

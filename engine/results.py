@@ -173,6 +173,7 @@ class EngineInfo:
     kv_precision : what keys and values are stored in.
     prefill : what prompts are computed in: "fp32", "half" (16 bit), "int16" or "int8".
     notes : sentences on anything that is not as one might expect: a fallback and its cause, a shortened window.
+    compiling : whether plain PyTorch answers until the operators are compiled; a note says so too.
     """
 
     model: str
@@ -192,6 +193,7 @@ class EngineInfo:
     kv_precision: str
     prefill: str
     notes: tuple[str, ...] = ()
+    compiling: bool = False
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.engine import Engine
     from engine.text.tokenizer import Tokenizer
 
+UNCOMPILED = "Plain PyTorch wrote this, slower: the operators are still being compiled for this machine."
 MAX_CHARACTERS = 200_000  # about 45,000 tokens of English: minutes of reading, not hours
 BINARY_SHARE = 0.05  # of control and replacement characters: text has next to none, decoded binary data many
 MIN_TEXT_TOKENS = 16  # a window that leaves less than this to the text is refused
@@ -207,4 +208,7 @@ def run_info(engine: Engine, timing: Timing, shortened: Shortened | None = None,
     shortened : what was left out of its text, if anything.
     notes : sentences the user should see.
     """
-    return RunInfo(timing, engine.info.model, engine.info.precision, engine.info.device, shortened, tuple(notes))
+    info = engine.info
+    if info.compiling:
+        notes = (*notes, UNCOMPILED)
+    return RunInfo(timing, info.model, info.precision, info.device, shortened, tuple(notes))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from engine.cache.prefix import KVRun
 from engine.results import ModelKind
+
+if TYPE_CHECKING:
+    from engine.kernels.compilation import Compilation
 
 # Slots beside those of running requests: one for the prompt of a scoring or search job, the rest for its branches.
 JOB_SLOTS = 5
@@ -64,6 +67,7 @@ class Backend(Protocol):
     kv_precision, prefill : what keys and values are stored in, and what prompts are computed in, as `EngineInfo` has
         them. The latter is final after `warm`.
     notes : sentences on anything that is not as one might expect; `warm` may add some.
+    compiling : whether plain torch runs the model until another process has compiled its operators.
     reuses : whether `read` and `write` work, and cheaply: prompts that begin alike can then share their prefill.
     """
 
@@ -79,10 +83,17 @@ class Backend(Protocol):
     kv_precision: str
     prefill: str
     notes: list[str]
+    compiling: bool = False
     reuses: bool
 
-    def warm(self) -> None:
-        """Do once, at load, what would make the first request slow."""
+    def begin(self) -> Compilation | None:
+        """Let another process compile what `warm` would compile in this one, and run without it until `warm`; None
+        where `warm` has nothing to compile."""
+        return None
+
+    def warm(self) -> Generator[None, None, None]:
+        """Do once what would make the first request slow. Other calls may come wherever it yields, none that uses
+        slots of jobs."""
         ...
 
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:

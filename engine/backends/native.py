@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +20,13 @@ from engine.model.build import BuildOptions
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import Architecture
 from engine.model.onednn import fastest
+from engine.model.parameters import Parameters
 from engine.results import log_softmax
 from engine.weights import ModelFiles
 from engine.weights.converted import load_parameters
 
 if TYPE_CHECKING:
+    from engine.kernels.compilation import Compilation
     from engine.kernels.compiled import CompiledModel
 
 log = logging.getLogger(__name__)
@@ -87,43 +89,68 @@ class NativeBackend(Backend):
         self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear)
         self._threads = threads
         self._compiled: CompiledModel | None = None
+        self._compilation: Compilation | None = None
         self._compiled_prefill = False
         self.kv_precision, self.prefill = self.cache.precision, precision_name(dtype)
         self._prefill, self._model = config.prefill, f"{files.name} {config.precision}"
 
-    def warm(self) -> None:
+    def begin(self) -> Compilation | None:
+        if not self._use_kernels:
+            return None
+        try:
+            from engine.kernels.compilation import Compilation, is_kept, types_of
+            from engine.kernels.compiled import arguments
+
+            types = types_of(arguments(*self._binding()))
+            if is_kept(types):
+                return None
+            self._compilation = Compilation(types)
+        except (ImportError, OSError, RuntimeError) as error:
+            log.info("no other process compiles the operators (%s)", error)  # `warm` tries, and says what it meets
+            return None
+        self.compiling = True
+        return self._compilation
+
+    def warm(self) -> Generator[None, None, None]:
         """Load or compile the operators; where they cannot run, everything stays in torch and `notes` says why."""
         if not self._use_kernels:
             return
         try:
-            self._compile()
+            if self._compilation is not None:
+                self._compilation.check()
+            yield from self._compile()
         except (ImportError, OSError, RuntimeError) as error:
             self._compiled, self._compiled_prefill = None, False
             note = f"Everything runs in plain torch, slower: the compiled kernels could not be used here ({error})."
             log.warning(note)
             self.notes.append(note)
+        self.compiling = False
 
-    def _compile(self) -> None:
+    def _binding(self) -> tuple[Architecture, Parameters, StaticCache, int, int, int, int]:
+        """What the operators are bound to, as `CompiledModel` takes it."""
+        from engine.kernels.sizes import VNNI
+
+        # Where bytes are not multiplied, rounding activations to 8 bits is no faster than to 16.
+        bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and VNNI > 0) else 16
+        return self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits
+
+    def _compile(self) -> Generator[None, None, None]:
         from numba.core.errors import NumbaError
 
         from engine.kernels import tiers
         from engine.kernels.choice import choose_prefill
         from engine.kernels.compiled import CompiledModel
-        from engine.kernels.sizes import VNNI
 
         if note := tiers.note():
             self.notes.append(note)
-        # Where bytes are not multiplied, rounding activations to 8 bits is no faster than to 16.
-        bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and VNNI > 0) else 16
+        *_, bits = binding = self._binding()
         try:
-            self._compiled = CompiledModel(
-                self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits
-            )  # fmt: skip
+            self._compiled = CompiledModel(*binding)
             zero = np.zeros(1, np.int64)
             spare = self.cache.keys.shape[1] - 1
             self._compiled(zero, zero, np.array([spare]))
             self._compiled.logits(np.zeros((1, self.arch.hidden), np.float32))
-            self._compiled_prefill = choose_prefill(
+            self._compiled_prefill = yield from choose_prefill(
                 self._prefill if self._whole else "auto",
                 lambda ids: self._run(spare, 0, ids, self.arch.layers, compiled=True),
                 lambda ids: self._run(spare, 0, ids, self.arch.layers, compiled=False),

@@ -7,7 +7,7 @@ heads (classification, extractive answers) are in `encoders.py`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,8 +96,9 @@ class TransformersBackend(Backend):
         generates = self.kind in ("causal", "seq2seq")
         self.heads = None if generates else Encoder(self._model, tokenizer, self.max_context, device)
 
-    def warm(self) -> None:
+    def warm(self) -> Generator[None, None, None]:
         """Nothing is compiled here."""
+        yield from ()
 
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
         held = self._slots[slot]

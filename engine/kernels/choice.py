@@ -8,7 +8,7 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,11 @@ def _is_whole(row: object) -> bool:
     )
 
 
-def choose_prefill(asked: str, compiled: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS) -> bool:
-    """Whether prompts run by compiled products: as asked, or what is faster here.
+def choose_prefill(
+    asked: str, compiled: Run, widened: Run, name: str, shape: str = "", window: int = TOKENS
+) -> Generator[None, None, bool]:
+    """Whether prompts run by compiled products: as asked, or what is faster here. Yields between the runs that it
+    times, so that others may run meanwhile.
 
     Parameters
     ----------
@@ -75,11 +78,13 @@ def choose_prefill(asked: str, compiled: Run, widened: Run, name: str, shape: st
         ids = np.zeros(min(TOKENS, window), np.int64)
         for run in (compiled, widened):
             run(ids)
+            yield
         for _ in range(ROUNDS):
             for way, run in (("compiled", compiled), ("torch", widened)):
                 began = time.perf_counter()
                 run(ids)
                 seconds[way].append(time.perf_counter() - began)
+                yield
         row: dict[str, float | str] = {"name": name}
         row |= {way: len(ids) / statistics.median(times) for way, times in seconds.items()}
         table = read_table() | {key: row}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -9,7 +11,7 @@ from engine.cache.static import StaticCache
 from engine.kernels import prefill as chunks
 from engine.kernels import step as steps
 from engine.kernels.model import Cache, Shape, Weights, padded
-from engine.kernels.team import HEAD, PREFILL, STEP, Team, orders
+from engine.kernels.team import HEAD, PREFILL, STEP, Orders, Team, orders
 from engine.model.families import Architecture
 from engine.model.parameters import Parameters
 
@@ -55,6 +57,39 @@ def cache_views(cache: StaticCache) -> Cache:
     return Cache(_view(cache.keys), _view(cache.values), _view(scales[0]), _view(scales[1]))
 
 
+class Arguments(NamedTuple):
+    """What a team's threads are given, in their order."""
+
+    threads: int
+    orders: Orders
+    shape: Shape
+    weights: Weights
+    cache: Cache
+    decode: steps.Scratch
+    chunk: chunks.Scratch
+
+
+def arguments(
+    arch: Architecture, params: Parameters, cache: StaticCache, threads: int, batch: int, chunk: int, bits: int
+) -> Arguments:
+    """A model's memory and new work space, as `kernels.team` takes them.
+
+    Parameters
+    ----------
+    arch, params, cache, threads, batch, chunk, bits : as for `CompiledModel`.
+    """
+    shape, weights, context = shape_of(arch), weight_views(params), cache.keys.shape[3]
+    return Arguments(
+        threads,
+        orders(batch, chunk, arch.hidden, padded(arch.vocabulary)),
+        shape,
+        weights,
+        cache_views(cache),
+        steps.scratch(shape, weights, threads, batch, context),
+        chunks.scratch(shape, weights, threads, chunk, context, bits),
+    )
+
+
 class CompiledModel:
     """Decode steps and prompts on threads of its own. Call from one thread only.
 
@@ -84,13 +119,10 @@ class CompiledModel:
         chunk: int,
         bits: int,
     ) -> None:
-        self._threads = threads
-        shape, weights, context = shape_of(arch), weight_views(params), cache.keys.shape[3]
-        self._vocabulary, self._chunk = arch.vocabulary, chunk
-        self._chunk_work = chunks.scratch(shape, weights, threads, chunk, context, bits)
-        self._orders = orders(batch, chunk, arch.hidden, padded(arch.vocabulary))
-        decode = steps.scratch(shape, weights, threads, batch, context)
-        self._team = Team(threads, self._orders, shape, weights, cache_views(cache), decode, self._chunk_work)
+        self._threads, self._vocabulary, self._chunk = threads, arch.vocabulary, chunk
+        given = arguments(arch, params, cache, threads, batch, chunk, bits)
+        self._orders, self._chunk_work = given.orders, given.chunk
+        self._team = Team(*given)
 
     def close(self) -> None:
         """End the threads; nothing may be called after. Without it they end when this object is freed."""

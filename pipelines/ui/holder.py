@@ -47,10 +47,11 @@ class Status:
 
 
 def open_engine(config: EngineConfig, on_progress: OnProgress) -> Engine:
-    """A lease of a loaded engine. torch is imported here, so a page can be up before it is."""
+    """A lease of a loaded engine, which answers in plain PyTorch where its operators are not compiled yet: nobody shall
+    wait for that. torch is imported here, so a page can be up before it is."""
     from engine.engine import shared_engine
 
-    return shared_engine(config, on_progress)
+    return shared_engine(config, on_progress, wait=False)
 
 
 class EngineHolder:
@@ -76,14 +77,16 @@ class EngineHolder:
 
     @property
     def status(self) -> Status:
-        """Where it stands now."""
-        return self._status
+        """Where it stands now, what the engine says of itself included."""
+        with self._changed:
+            engine = self._engine
+            return self._status if engine is None else replace(self._status, info=engine.info)
 
     def wait(self, seconds: float) -> Status:
         """The status after its next change, or after `seconds`."""
         with self._changed:
             self._changed.wait(seconds)
-            return self._status
+            return self.status
 
     def begin(self, config: EngineConfig) -> None:
         """Load an engine on a thread of its own, where it is another than serves. BadRequest if one is being loaded."""

@@ -80,7 +80,8 @@ def build(holder: EngineHolder, config: EngineConfig) -> None:
 
     def look() -> tuple[str, gr.Timer]:
         status = holder.status
-        settled = status.phase != "loading" and not status.busy
+        compiling = status.info is not None and status.info.compiling
+        settled = status.phase != "loading" and not status.busy and not compiling
         return status_html(status), gr.Timer(LOOK_READY_S if settled else LOOK_S)
 
     clock.tick(look, None, [panel, clock], queue=False, show_progress="hidden", api_visibility="private")

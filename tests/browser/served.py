@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 from brisk import app
 from engine.config import EngineConfig
+from engine.engine import shared_engine
 from pipelines.ui.holder import EngineHolder
 from tests.serving import free_port
 
@@ -44,7 +45,7 @@ class Served:
 def served(config: EngineConfig | None = None, open_engine: Any = None) -> Iterator[Served]:
     """The app on a free port, its engine ready."""
     config = config or EngineConfig()
-    holder = EngineHolder(open_engine) if open_engine else EngineHolder()
+    holder = EngineHolder(open_engine or shared_engine)  # which waits for the compiled operators
     holder.begin(config)
     page = app.build(holder, config)
     url = app.serve(page, "127.0.0.1", free_port())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import torch
@@ -87,8 +87,8 @@ class FakeBackend(Backend):
         self.extend(slot, start, tokens, logits=False)
         return np.repeat(np.asarray(tokens, np.float32)[:, None], 4, axis=1)
 
-    def warm(self) -> None:
-        pass
+    def warm(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 class RememberingBackend(FakeBackend):

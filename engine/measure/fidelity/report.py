@@ -138,7 +138,8 @@ def _open(config: EngineConfig) -> tuple[Loaded, NativeBackend]:
     loaded.on_thread()
     backend = loaded.backend
     assert isinstance(backend, NativeBackend)  # what is compared are its weights
-    backend.warm()
+    for _ in backend.warm():
+        pass
     return loaded, backend
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import pipelines
 from engine.config import EngineConfig
+from engine.engine import shared_engine
 from pipelines.generation import tab
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import run_handler
@@ -53,7 +54,7 @@ def test_a_click_on_generate_walks_through_few_files(default_model_folder: Path)
     values[9] = 12  # tokens
     walk = Walk()
     with walk.watching():
-        holder = EngineHolder()
+        holder = EngineHolder(shared_engine)  # which waits for the compiled operators
         status = list(holder.reload(EngineConfig(str(default_model_folder), prefill="int8")))[-1]
         assert status.phase == "ready", status.error
         click = run_handler(holder, tab.SCREEN, 1)
