@@ -25,7 +25,10 @@ class Shape(NamedTuple):
 
 @inner()
 def qkv_rows(shape):
-    """Rows of the matrix that makes queries, keys and values."""
+    """Rows of the matrix that makes queries, keys and values.
+
+    Python calls this and `up_rows` as `py_func`: else each process would compile them anew, 0.2 s.
+    """
     return (shape.heads + 2 * shape.kv_heads) * shape.head_dim
 
 

@@ -78,9 +78,9 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
 
     return Scratch(
         x=array((tokens, hidden)),
-        qkv=array((tokens, padded(qkv_rows(shape)))),
+        qkv=array((tokens, padded(qkv_rows.py_func(shape)))),
         o=array((tokens, padded(hidden))),
-        up=array((tokens, padded(up_rows(shape)))),
+        up=array((tokens, padded(up_rows.py_func(shape)))),
         hx=array((0, 0) if whole else (tokens, widest)),
         hq=array((tokens, widest) if whole else (0, 0), BYTE if bits == 8 else np.int16),
         hs=array((tokens, -(-widest // 32)) if bits == 8 else (tokens,)),

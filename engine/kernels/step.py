@@ -69,10 +69,10 @@ def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: i
         q=array((threads, attended)),
         row=array((threads, shape.head_dim)),
         scores=array((threads, shape.heads // shape.kv_heads, context)),
-        qkv=array((batch, padded(qkv_rows(shape)))),
+        qkv=array((batch, padded(qkv_rows.py_func(shape)))),
         parts=array((threads, batch, shape.heads, shape.head_dim + 2)),
         o=array((batch, padded(hidden))),
-        up=array((batch, padded(up_rows(shape)))),
+        up=array((batch, padded(up_rows.py_func(shape)))),
     )
 
 
