@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.engine import Engine
     from engine.text.tokenizer import Tokenizer
 
-UNCOMPILED = "Plain PyTorch wrote this, slower: the operators are still being compiled for this machine."
+UNCOMPILED = "Plain PyTorch answered, slower: the operators are still being compiled for this machine."
 MAX_CHARACTERS = 200_000  # about 45,000 tokens of English: minutes of reading, not hours
 BINARY_SHARE = 0.05  # of control and replacement characters: text has next to none, decoded binary data many
 MIN_TEXT_TOKENS = 16  # a window that leaves less than this to the text is refused

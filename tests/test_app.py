@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from engine.errors import BadModel, UserError
 from pipelines import TASKS
 from pipelines.ui.endpoint import ENGINE_EVENTS, ENGINE_QUEUE
 from pipelines.ui.holder import EngineHolder
-from tests.pipelines.paced_engine import PacedEngine, at_rest
+from tests.pipelines.paced_engine import PacedEngine, at_rest, holding
 from tests.serving import free_port
 
 ROOT = Path(app.__file__).parent.parent
@@ -217,6 +218,25 @@ def test_the_wait_for_the_first_engine_raises_its_error() -> None:
     holder.begin(EngineConfig())
     with pytest.raises(UserError, match="cut short"):
         app.wait(holder, threading.Event(), 0.0)
+
+
+def test_the_log_says_when_compiling_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    engine, ended = PacedEngine(compiling=True, notes=("Being compiled.",)), threading.Event()
+    holder = holding(engine)
+    waiting = threading.Thread(target=app.wait, args=(holder, ended, time.perf_counter()))
+    waiting.start()
+    until, said = time.monotonic() + 10, ""
+    while "Being compiled." not in said and time.monotonic() < until:
+        time.sleep(0.05)
+        said += capsys.readouterr().err
+    assert "Ready after" in said and "Done compiling" not in said
+    engine.info = replace(engine.info, compiling=False, notes=("Compiled for another tier.",))
+    while "another tier" not in said and time.monotonic() < until:
+        time.sleep(0.05)
+        said += capsys.readouterr().err
+    ended.set()
+    waiting.join()
+    assert said.count("Done compiling after") == said.count("another tier") == 1
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numba
-from numba.core import config
 
 from engine.kernels import team
 
@@ -51,9 +50,10 @@ class Compilation:
     def __init__(self, types: Sequence[numba.types.Type]) -> None:
         self._types = types
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        folder = Path(team.work.stats.cache_path).resolve().parents[1]
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=self._said, env={**os.environ, "NUMBA_CACHE_DIR": str(Path(config.CACHE_DIR).resolve().parent)},
+            stderr=self._said, env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
         )  # fmt: skip
         with contextlib.suppress(OSError):  # it has ended already, and `check` says why
             self._pipe().write(pickle.dumps(types))
@@ -68,7 +68,7 @@ class Compilation:
         if code := self._process.wait():
             raise RuntimeError(f"the process that compiles them ended with {code}: {self._last_line()}")
         if not is_kept(self._types):
-            raise RuntimeError(f"compiled code cannot be kept in {config.CACHE_DIR}")
+            raise RuntimeError(f"compiled code cannot be kept in {team.work.stats.cache_path}")
 
     def stop(self) -> None:
         """End the process, if it has not ended."""

@@ -5,11 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BadRequest
+from engine.results import Timing
 from pipelines.text import (
     MAX_CHARACTERS,
+    UNCOMPILED,
     check_text,
     require_kind,
     room_for_text,
+    run_info,
     sentence_spans,
     shorten_text,
     split_text,
@@ -108,3 +111,8 @@ def test_windows_cover_every_token_and_overlap(count: int, size: int, stride: in
     assert all(end - start <= size for start, end in windows)
     for (_, end), (start, _) in itertools.pairwise(windows):
         assert end - start >= stride
+
+
+def test_an_answer_of_plain_torch_says_so_while_operators_are_compiled() -> None:
+    assert run_info(FakeEngine(compiling=True), Timing(3), notes=("A note.",)).notes == ("A note.", UNCOMPILED)  # type: ignore[arg-type]
+    assert run_info(FakeEngine(), Timing(3), notes=("A note.",)).notes == ("A note.",)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numba
 import pytest
 from numba.core import event
 
+from engine.backends.native import NativeBackend
 from engine.kernels.compilation import Compilation, is_kept, types_of
 from engine.kernels.compiled import arguments
 from tests.engine.reference import opened
@@ -20,7 +21,9 @@ NOT_THESE = (numba.int64,)  # `team.work` takes other arguments
 def types_for(folder: Path, **options: Any) -> tuple[numba.types.Type, ...]:
     """What the operators of a model would be compiled for."""
     with opened(folder, kernels=False, **options) as engine:
-        return types_of(arguments(*engine._backend._binding()))
+        backend = engine._backend  # private, as is what it binds: nothing else needs either
+        assert isinstance(backend, NativeBackend)
+        return types_of(arguments(*backend._binding()))
 
 
 @pytest.fixture(scope="module")

@@ -154,6 +154,7 @@ def test_what_was_measured_as_one_tier_is_not_used_as_another(tmp_path: Path, mo
     monkeypatch.setattr(choice, "table_file", lambda: tmp_path / "prefill.json")
     for tier in tiers.TIERS[:2]:
         monkeypatch.setattr(tiers, "played", lambda tier=tier: tier.name)
-        choice.choose_prefill("auto", way, way, "a model")
+        for _ in choice.choose_prefill("auto", way, way, "a model"):
+            pass
     assert len(choice.read_table()) == 2
     assert len(calls) == 2 * 2 * (1 + choice.ROUNDS)

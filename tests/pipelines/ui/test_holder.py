@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,16 @@ def test_a_task_the_model_cannot_do_is_refused() -> None:
 def test_no_pipeline_without_an_engine() -> None:
     with pytest.raises(BadRequest, match="No engine"):
         EngineHolder(Shelf()).pipeline("generation")
+
+
+def test_the_status_says_what_the_engine_says_now() -> None:
+    holder = holding(engine := PacedEngine(compiling=True))
+    assert holder.status.info is not None and holder.status.info.compiling
+    engine.info = replace(engine.info, compiling=False)
+    for status in (holder.status, holder.wait(0)):
+        assert status.info is not None and not status.info.compiling
+    holder.close()
+    assert holder.status.info is not None
 
 
 def test_closing_frees_the_engine_even_one_that_comes_later() -> None:

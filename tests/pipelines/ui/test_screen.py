@@ -127,6 +127,18 @@ def test_the_panel_says_how_a_load_goes() -> None:
     assert "Not loaded" in sidebar.status_html(Status("failed", "x", error="No such model."))
 
 
+def test_the_panel_says_that_operators_are_compiled_and_then_no_more() -> None:
+    holder = holding(engine := PacedEngine(compiling=True, notes=("Being compiled.",)))
+    with gr.Blocks() as page:
+        sidebar.build(holder, EngineConfig())
+    look = next(fn.fn for fn in page.fns.values() if fn.name == "look")
+    shown, clock = look()
+    assert "Ready" in shown and "Being compiled." in shown and clock.value == sidebar.LOOK_S
+    engine.info = replace(engine.info, compiling=False, notes=())
+    shown, clock = look()
+    assert "Ready" in shown and "Being compiled." not in shown and clock.value == sidebar.LOOK_READY_S
+
+
 def test_a_failed_load_from_the_panel_says_so_and_keeps_the_engine() -> None:
     engines: list[Any] = [PacedEngine(model="old"), BadRequest("No such model.")]
 
