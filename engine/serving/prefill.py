@@ -33,7 +33,8 @@ class Text:
         self.computed = 0
         self.reused = 0
         self.prefill_s = 0.0
-        self.node: Node | None = None  # of the prefix tree, held while the text runs
+        self.tree: PrefixTree | None = None  # the one that its first chunk looked into
+        self.node: Node | None = None  # of that tree, held while the text runs
 
 
 class Prefiller:
@@ -56,6 +57,7 @@ class Prefiller:
         At least the last token is always run: its logits are needed.
         """
         began = time.perf_counter()
+        text.tree = text.tree or self.tree
         self._reuse(text)
         start = text.computed
         chunk = text.ids[start : start + PREFILL_CHUNK]
@@ -67,8 +69,9 @@ class Prefiller:
         return logits
 
     def keep(self, text: Text) -> None:
-        """Let the tree hold all that stands in the text's slot, and hold that while the text runs."""
-        if self.tree is None or text.computed < MIN_REUSE:
+        """Let the tree hold all that stands in the text's slot, and hold that while the text runs; nothing where the
+        text began before `forget`."""
+        if self.tree is None or self.tree is not text.tree or text.computed < MIN_REUSE:
             return
         slot = text.slot
         try:
@@ -82,9 +85,14 @@ class Prefiller:
 
     def leave(self, text: Text) -> None:
         """The text no longer needs what it held."""
-        if self.tree is not None and text.node is not None:
-            self.tree.release(text.node)
+        if text.tree is not None and text.node is not None:
+            text.tree.release(text.node)
         text.node = None
+
+    def forget(self) -> None:
+        """Begin an empty tree: what was read so far, running texts included, is no longer what reading would give."""
+        if self.tree is not None:
+            self.tree = PrefixTree(self.tree.limit)
 
     def _reuse(self, text: Text) -> None:
         """Copy what the tree holds beyond what is computed: another text may have run it since the last chunk."""

@@ -68,6 +68,5 @@ class Warming:
 
     def _change(self) -> Job[None]:
         yield from self._backend.warm()
-        if self._prefill.tree is not None:
-            self._prefill.tree.clear()
+        self._prefill.forget()
         log.info("the operators are compiled")

@@ -105,3 +105,24 @@ def test_memory_that_runs_out_costs_reuse_and_nothing_else(
     np.testing.assert_array_equal(logits, backend.table(tuple(LONG[:50])))
     assert text.node is None
     assert "could not be kept" in caplog.text
+
+
+def test_texts_begun_before_everything_is_forgotten_leave_nothing_behind(backend: RememberingBackend) -> None:
+    prefill = Prefiller(backend, PrefixTree(10**6))
+    before = prefill.tree
+    text, _ = read(prefill, LONG, 0)
+    assert text.node is not None and before is not None
+    prefill.forget()
+    assert prefill.tree is not before
+    prefill.keep(text)
+    assert prefill.tree is not None and prefill.tree.tokens == 0
+    prefill.leave(text)
+    assert not any(node.holders for node in before.nodes())
+    again, _ = read(prefill, LONG, 1)
+    assert again.reused == 0 and prefill.tree.tokens == len(LONG)
+
+
+def test_without_a_tree_there_is_nothing_to_forget(backend: RememberingBackend) -> None:
+    prefill = Prefiller(backend, None)
+    prefill.forget()
+    assert prefill.tree is None

@@ -91,6 +91,7 @@ def test_a_text_begun_in_torch_goes_on_in_compiled_code(models: Models, begun: l
         begun[0].done.set()
         tokens += [token.id for token in stream]
         loaded._warming.wait()
+        assert loaded._prefill.tree is not None and loaded._prefill.tree.tokens == 0, "a mixed text is not kept"
     with opened(models("llama"), kernels=False) as plain:
         assert tokens == list(tokens_of(plain, [prompt], SamplingParams(max_tokens=200, min_tokens=200))[0])
 
