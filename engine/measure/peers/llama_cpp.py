@@ -1,4 +1,7 @@
-"""llama.cpp through the C interface that llama-cpp-python binds: batches of token ids in, logits out, no text."""
+"""llama.cpp through the C interface that llama-cpp-python binds: batches of token ids in, logits out, no text.
+
+Flash attention is on, as llama.cpp's own choice for CPUs is too; matrices in Q4_0 are repacked as they are loaded.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ class LlamaCpp:
         plan.n_ctx, plan.n_seq_max = context * batch, batch
         plan.n_batch, plan.n_ubatch = max(MICRO_BATCH, batch), MICRO_BATCH
         plan.n_threads = plan.n_threads_batch = threads
+        plan.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         self._context = lib.llama_init_from_model(self._model, plan) if self._model else None
         if not self._context:
             raise RuntimeError(f"llama.cpp could not load {model}")

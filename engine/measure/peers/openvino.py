@@ -1,5 +1,5 @@
 """OpenVINO GenAI's LLMPipeline. In "fp32" its arithmetic is held to f32 (its default on newer processors is bf16); in
-"int8" (weight-only) it computes and keeps its cache as it chooses, and both are stated."""
+"int8" and "int4" (weight-only) it computes and keeps its cache as it chooses, and both are stated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OpenVino:
         Parameters
         ----------
         model : folder of the converted weights.
-        dtype : "fp32" or "int8".
+        dtype : "fp32", "int8" or "int4".
         threads : CPU threads of inference.
         context : tokens of the longest text.
         batch : texts side by side.

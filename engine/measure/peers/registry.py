@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from engine.measure.peers import ctranslate2, llama_cpp, openvino, transformers
+from engine.measure.peers import ctranslate2, llama_cpp, mistral_rs, onnxruntime_genai, openvino, transformers
 from engine.measure.worker import ROOT
 
 STAMP = "weights.sha256"  # in a folder of converted files: the weights they were made of
@@ -45,13 +45,13 @@ PEERS: dict[str, Peer] = {
     "llama.cpp": Peer(
         "llama.cpp",
         llama_cpp,
-        (Variant("F32", "llama.cpp-F32.gguf"), Variant("Q8_0", "llama.cpp-Q8_0.gguf")),
+        tuple(Variant(kind, f"llama.cpp-{kind}.gguf") for kind in ("F32", "Q8_0", "Q4_0")),
         ("llama-cpp-python==0.3.36",),  # compiled here for this processor: about ten minutes on two cores
     ),
     "openvino": Peer(
         "OpenVINO",
         openvino,
-        (Variant("fp32", "openvino-fp32"), Variant("int8", "openvino-int8")),
+        tuple(Variant(kind, f"openvino-{kind}") for kind in ("fp32", "int8", "int4")),
         (
             "openvino==2026.4.1", "openvino-genai==2026.4.1.0", "nncf==3.4.0", "torch==2.13.0",
             "transformers==5.5.4", "optimum==2.3.0", "huggingface_hub<1.22", "requests",
@@ -64,6 +64,16 @@ PEERS: dict[str, Peer] = {
         (Variant("float32", "ctranslate2-float32"), Variant("int8", "ctranslate2-int8")),
         ("ctranslate2==4.8.5", "torch==2.13.0", "transformers==5.23.0"),
     ),
+    "onnxruntime": Peer(
+        "ONNX Runtime GenAI",
+        onnxruntime_genai,
+        (Variant("int8", "onnxruntime-int8"), Variant("int4", "onnxruntime-int4")),
+        (
+            "onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "onnx==1.23.2", "onnx-ir==1.1.0", "torch==2.13.0",
+            "transformers==5.23.0",
+        ),
+    ),
+    "mistral.rs": Peer("mistral.rs", mistral_rs, (Variant("Q8_0"), Variant("Q4K")), ("mistralrs==0.9.5",)),
 }  # fmt: skip
 
 

@@ -46,7 +46,8 @@ class Bound:
 class Row:
     """One candidate. Speeds are tokens/s, memory is bytes over the same process without a model: `memory` the most
     while it ran, `load_peak` the most while it loaded. Ratios are None where the baseline did not run, `same_tokens`
-    too; bounds are None for a model whose architecture we do not know."""
+    too; bounds are None for a model whose architecture we do not know, that of decode also where it is not known what a
+    step reads."""
 
     name: str
     dtype: str
@@ -136,7 +137,7 @@ def _prefill_bound(
 ) -> Bound | None:
     if arch is None or not ceilings:
         return None
-    one = roofline.prefill(arch, shape.prompt, info["weight_bytes"])
+    one = roofline.prefill(arch, shape.prompt, info["weight_bytes"] or 0.0)  # unknown: the arithmetic alone is counted
     work = roofline.Work(one.nbytes * shape.batch, one.flops * shape.batch)
     return _bound(work, [run.ttft_s for run in runs], ceilings, work.flops)
 
@@ -144,7 +145,7 @@ def _prefill_bound(
 def _decode_bound(
     runs: list[Run], ceilings: list[dict[str, float]], shape: Shape, arch: Architecture | None, info: dict[str, Any]
 ) -> Bound | None:
-    if arch is None or not ceilings or info["kv"] not in roofline.KV_BYTES:
+    if arch is None or not ceilings or info["weight_bytes"] is None or info["kv"] not in roofline.KV_BYTES:
         return None
     context = shape.prompt + shape.new / 2  # on average over the steps
     work = roofline.decode(arch, context, shape.batch, info["weight_bytes"], info["kv"])

@@ -35,7 +35,11 @@ def ask(*options: str) -> int:
         (("--batch", "0"), "--batch is 0: give 1 to 256."),
         (("--threads", "-1"), "threads is -1"),
         (("--format", "xml"), "The format 'xml' is unknown: choose among table, md, json, csv."),
-        (("--vs", "vllm"), "Peer 'vllm' is unknown: choose among transformers, llama.cpp, openvino, ctranslate2."),
+        (
+            ("--vs", "vllm"),
+            "Peer 'vllm' is unknown: choose among transformers, llama.cpp, openvino, ctranslate2, onnxruntime, "
+            "mistral.rs.",
+        ),
         (
             ("--neighbours", "-1"),
             "--neighbours is '-1': give counts from 0 to 64 with commas between, such as 0,1,2,4.",
@@ -100,7 +104,7 @@ def test_json_holds_every_figure_and_names_who_is_absent(
     assert ours["decode_ratio"] == pytest.approx(4) and ours["same_tokens"] == 5
     assert ours["decode_bound"]["name"] and ours["memory"] >= 0 and ours["load_s"] >= 0
     absent = {one["name"]: one["reason"] for one in data["absent"]}
-    assert set(absent) == {"llama.cpp F32", "llama.cpp Q8_0", "OpenVINO fp32"}
+    assert set(absent) == {"llama.cpp F32", "llama.cpp Q8_0", "llama.cpp Q4_0", "OpenVINO fp32"}
     assert "make peers" in absent["llama.cpp F32"] and "This model is broken." in absent["OpenVINO fp32"]
     machine = data["machine"]
     assert machine["processor"] and machine["versions"]["fake"] == "1.0" and machine["bandwidth"] > 0
@@ -177,7 +181,12 @@ def test_beside_neighbours_json_holds_every_figure(
     assert rows[1, "Brisk int8"]["decode_ratios"] == {"Transformers fp32": pytest.approx(4)}
     assert rows[1, "Brisk int8"]["decode_kept"] == 1  # the fake's times are made up
     assert data["references"] == ["Transformers fp32"] and data["prompt"] == 40 and data["stray_cpu"] >= 0
-    assert {one["name"] for one in data["absent"]} == {"llama.cpp F32", "llama.cpp Q8_0", "OpenVINO fp32"}
+    assert {one["name"] for one in data["absent"]} == {
+        "llama.cpp F32",
+        "llama.cpp Q8_0",
+        "llama.cpp Q4_0",
+        "OpenVINO fp32",
+    }
     assert data["machine"]["versions"]["fake"] == "1.0"
 
 

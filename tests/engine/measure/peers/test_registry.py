@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from engine.errors import BadModel
 from engine.measure.peers import build
 from engine.measure.peers import registry as peers
-from engine.measure.peers.convert import CONVERTERS
+from engine.measure.peers.convert import CONVERTERS, GGUF_KINDS
 from engine.measure.peers.registry import (
     PEERS,
     STAMP,
@@ -148,8 +149,18 @@ def test_every_peer_that_needs_files_has_a_converter() -> None:
     assert needing == set(CONVERTERS)
 
 
-@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
-def test_gguf_files_hold_the_same_weights_and_words(tiny_llama: Path, tmp_path: Path, kind: str) -> None:
+def test_every_gguf_that_is_asked_for_is_written() -> None:
+    assert {f"llama.cpp-{kind}.gguf" for kind in GGUF_KINDS} == {v.files for v in PEERS["llama.cpp"].variants}
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "fake"])
+def test_what_is_installed_has_one_exact_version(name: str) -> None:
+    for requirement in (*PEERS[name].requirements, *PEERS[name].bare):
+        assert "==" in requirement or requirement in {"requests", "huggingface_hub<1.22"}  # optimum's own bounds
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("F32", math.inf), ("Q8_0", 127), ("Q4_0", 8)])
+def test_gguf_files_hold_the_same_weights_and_words(tiny_llama: Path, tmp_path: Path, kind: str, parts: float) -> None:
     import gguf
 
     from engine.measure.peers.convert import _same_weights, _write_gguf
@@ -169,7 +180,7 @@ def test_gguf_files_hold_the_same_weights_and_words(tiny_llama: Path, tmp_path: 
         assert new.tensor_type.name == (kind if matrix else "F32")
         weight = gguf.dequantize(new.data, new.tensor_type)
         error = np.abs(weight - gguf.dequantize(old.data, old.tensor_type)).max()
-        assert error <= (np.abs(weight).max() / 127 if kind == "Q8_0" and matrix else 0)
+        assert error <= (np.abs(weight).max() / parts if matrix else 0)
 
 
 def test_a_gguf_of_other_weights_is_refused(tiny_llama: Path, tmp_path: Path) -> None:

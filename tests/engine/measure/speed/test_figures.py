@@ -79,5 +79,7 @@ def test_unknown_sizes_give_no_bound() -> None:
     info = {"mine": {**INFO, "kv": "?"}}
     [row] = make_rows(rounds, info, {"mine": MEMORY}, SHAPE, arch(), "base")
     assert row.decode_bound is None and row.prefill_bound is not None
+    [row] = make_rows(rounds, {"mine": {**INFO, "weight_bytes": None}}, {"mine": MEMORY}, SHAPE, arch(), "base")
+    assert row.decode_bound is None and row.prefill_bound is not None and row.prefill_bound.memory_share == 0
     [row] = make_rows(rounds, {"mine": INFO}, {"mine": MEMORY}, SHAPE, None, "base")
     assert row.decode_bound is None and row.prefill_bound is None
