@@ -36,6 +36,11 @@ class Tier:
     features: tuple[str, ...]
     torch: Mapping[str, str]
 
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """The environment that holds every engine to this tier which can be held: oneDNN's and CTranslate2's too."""
+        return {**self.torch, "CT2_FORCE_CPU_ISA": self.torch["ATEN_CPU_CAPABILITY"].upper()}
+
 
 def _torch(capability: str, onednn: str) -> Mapping[str, str]:
     return {"ATEN_CPU_CAPABILITY": capability, "ONEDNN_MAX_CPU_ISA": onednn}

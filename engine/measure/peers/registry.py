@@ -31,13 +31,15 @@ class Variant:
 @dataclass(frozen=True)
 class Peer:
     """`title` is shown; `worker` is the module that serves it, run by the peer's own Python; `requirements` are pip's,
-    with `bare` installed after them without what they ask for."""
+    with `bare` installed after them without what they ask for; `held`: a tier's environment (`kernels.tiers`) holds it
+    to that tier's instructions."""
 
     title: str
     worker: ModuleType
     variants: tuple[Variant, ...]
     requirements: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
+    held: bool = True
 
 
 PEERS: dict[str, Peer] = {
@@ -47,6 +49,7 @@ PEERS: dict[str, Peer] = {
         llama_cpp,
         tuple(Variant(kind, f"llama.cpp-{kind}.gguf") for kind in ("F32", "Q8_0", "Q4_0")),
         ("llama-cpp-python==0.3.36",),  # compiled here for this processor: about ten minutes on two cores
+        held=False,
     ),
     "openvino": Peer(
         "OpenVINO",
@@ -72,8 +75,9 @@ PEERS: dict[str, Peer] = {
             "onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "onnx==1.23.2", "onnx-ir==1.1.0", "torch==2.13.0",
             "transformers==5.23.0",
         ),
+        held=False,
     ),
-    "mistral.rs": Peer("mistral.rs", mistral_rs, (Variant("Q8_0"), Variant("Q4K")), ("mistralrs==0.9.5",)),
+    "mistral.rs": Peer("mistral.rs", mistral_rs, (Variant("Q8_0"), Variant("Q4K")), ("mistralrs==0.9.5",), held=False),
 }  # fmt: skip
 
 

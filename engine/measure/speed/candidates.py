@@ -18,12 +18,14 @@ BASELINE = "Transformers fp32"
 
 @dataclass(frozen=True)
 class Candidate:
-    """`load` is the request that loads it; `command` starts its worker, in `environment` over that of `quiet`."""
+    """`load` is the request that loads it; `command` starts its worker, in `environment` over that of `quiet`. `note`
+    is what a reader must know of its figures."""
 
     name: str
     command: tuple[str, ...]
     load: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str | None] = field(default_factory=dict)
+    note: str = ""
 
     def start(self, threads: int) -> Worker:
         return Worker(self.name, self.command, {**quiet(threads), **self.environment})
@@ -82,11 +84,14 @@ def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> t
 
     Raises
     ------
-    BadRequest : a peer is unknown.
+    BadRequest : a peer is unknown, or `BRISK_CPU_TIER` names no tier of this processor.
     """
+    from engine.kernels import tiers  # imports Numba
+
     names = [] if given.strip() == "none" else split(given, tuple(PEERS), "Peer")
     found: list[Candidate] = []
     absent: list[Absent] = []
+    tier = tiers.asked()
     for name in names:
         for variant in find(name, folder):
             if isinstance(variant, Absent):
@@ -95,5 +100,7 @@ def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> t
             dtype = variant.variant.dtype
             load = {"model": str(variant.model), "dtype": dtype, "threads": threads, "context": context, "batch": batch}
             command = module_command(variant.peer.worker, variant.python)
-            found.append(Candidate(f"{variant.peer.title} {dtype}", command, load))
+            title, held = f"{variant.peer.title} {dtype}", variant.peer.held
+            note = f"{tiers.VARIABLE} does not hold it to the tier {tier.name!r}." if tier and not held else ""
+            found.append(Candidate(title, command, load, dict(tier.libraries) if tier else {}, note))
     return found, absent

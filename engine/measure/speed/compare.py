@@ -83,7 +83,8 @@ def gathered(
                     with candidate.start(threads) as first:
                         first.ask("load", **candidate.load)
                 worker = stand.workers[candidate.name] = candidate.start(threads)
-                stand.loaded[candidate.name] = worker.ask("load", **candidate.load)
+                info = stand.loaded[candidate.name] = worker.ask("load", **candidate.load)
+                info["notes"] = [*info.get("notes", ()), *([candidate.note] if candidate.note else ())]
                 stand.ids = stand.ids or worker.ask("encode", text=TEXT)["ids"]
                 worker.ask(
                     "run",
