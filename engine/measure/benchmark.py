@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from engine.model.families import Architecture
 
 USUAL_CONTEXT = 4096  # the engine's window unless more is asked for
+SUITE_CONTEXT = 4096 + 64  # the longest that `--suite` runs
 
 
 def main(
@@ -88,16 +89,17 @@ def main(
         raise BadRequest("--suite measures beside busy neighbours itself: leave one of --suite and --neighbours out.")
     split(vs.replace("none", "").replace("all", ""), tuple(PEERS), "Peer")
     threads, _ = pick_threads(EngineConfig(threads=threads).threads)
+    files = resolve(model)
+    arch, window = _window(load_config(files.folder))
     context = prompt + new
+    longest = max(context, min(SUITE_CONTEXT, window)) if suite else context
     options: dict[str, Any] = {"threads": threads, "max_batch": max(8, batch)}
-    options |= {"max_context": context if context > USUAL_CONTEXT else 0}
+    options |= {"max_context": longest if longest > USUAL_CONTEXT else 0}
     own = ours(model, precision, {**options, "kv_precision": kv_precision, "prefill": prefill})
     if kernels:
         chosen = measure_table(own, threads, say)
         show(format, [kernels_sheet(chosen)], [], {"kernels": chosen}, rows="kernels")
         return
-    files = resolve(model)
-    arch, window = _window(load_config(files.folder))
     if operators:
         if arch is None:
             raise BadRequest(f"{files.name} is of an architecture that has no operators of ours to time.")
@@ -124,7 +126,7 @@ def main(
         if suite:
             from engine.measure.suite.table import run_suite
 
-            found = run_suite(stand, result, model, repeat, say, parts)
+            found = run_suite(stand, result, arch, model, repeat, say, parts)
     _print(result, found, stand, files.name, repeat, format, [NONE] if suite and not parts else [])
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from engine.measure.speed import roofline
 from engine.measure.speed.candidates import BASELINE
 from engine.measure.speed.compare import Field
 from engine.measure.speed.figures import Shape, Spread, ratio
@@ -12,10 +14,13 @@ from engine.measure.speed.rounds import REST_S, Run, make_prompts
 from engine.measure.suite.targets import BOUNDS, Target, failed
 from engine.measure.worker import Worker, WorkerFailed
 
+if TYPE_CHECKING:
+    from engine.model.families import Architecture
+
 Say = Callable[[str], None]
 
-SHORT, LONG = 128, 2048  # tokens of context
-CONTEXT_NEW = 64  # tokens decoded at either
+SHORT, LONG = 128, (2048, 4096)  # tokens of context
+CONTEXT_NEW = 64  # tokens decoded at each
 STREAMS = 8
 
 
@@ -66,12 +71,14 @@ def _decode(worker: Worker, stand: Field, length: int, new: int, batch: int) -> 
     return turn
 
 
-def context_target(stand: Field, repeat: int, say: Say) -> Target:
-    """Decode speed after a prompt of 2,048 tokens against that after one of 128.
+def context_targets(stand: Field, arch: Architecture | None, repeat: int, say: Say) -> list[Target]:
+    """Decode speed after prompts of 2,048 and 4,096 tokens, as a share of what that after one of 128 predicts where
+    steps take as long as their bytes: all weights, and the keys and values of the context.
 
     Parameters
     ----------
     stand : everyone, loaded.
+    arch : the model's architecture, None where we do not know it.
     repeat : rounds.
     say : told what runs.
 
@@ -80,15 +87,28 @@ def context_target(stand: Field, repeat: int, say: Say) -> Target:
     WorkerFailed : our int8 engine is not among them.
     """
     worker = brisk_int8(stand)
-    window = stand.loaded[worker.name]["max_context"]
-    if window < LONG + CONTEXT_NEW:
-        return failed(BOUNDS["context"], f"the model's window is {window} tokens")
-    turns = {f"context {length}": _decode(worker, stand, length, CONTEXT_NEW, 1) for length in (SHORT, LONG)}
+    info = stand.loaded[worker.name]
+    if arch is None:
+        return [failed(BOUNDS[f"context_{length}"], "an architecture whose bytes are not known") for length in LONG]
+    lengths = [length for length in (SHORT, *LONG) if length + CONTEXT_NEW <= info["max_context"]]
+    turns = {f"context {length}": _decode(worker, stand, length, CONTEXT_NEW, 1) for length in lengths}
     found = in_turn(repeat, turns, say)
-    short, long = turns
-    figure = f"{worker.name}: {Spread.of(found[long]).text()} tokens/s"
-    baseline = f"{short}: {Spread.of(found[short]).text()} tokens/s"
-    return Target(BOUNDS["context"], ratios(found, long, short), figure, baseline)
+    nbytes = {
+        length: roofline.decode(arch, length + CONTEXT_NEW / 2, 1, info["weight_bytes"], info["kv"]).nbytes
+        for length in lengths
+    }
+    targets = []
+    for length in LONG:
+        bound = BOUNDS[f"context_{length}"]
+        if length not in lengths:
+            targets.append(failed(bound, f"the model's window is {info['max_context']} tokens"))
+            continue
+        less = ratios(found, f"context {length}", f"context {SHORT}")
+        figure = f"{worker.name}: {Spread.of(found[f'context {length}']).text()} tokens/s"
+        short = f"context {SHORT}: {Spread.of(found[f'context {SHORT}']).text()} tokens/s"
+        times = nbytes[length] / nbytes[SHORT]
+        targets.append(Target(bound, less * times, figure, f"{short}; {times:.2f} times its bytes a step"))
+    return targets
 
 
 def stream_targets(stand: Field, shape: Shape, rounds: int, say: Say) -> list[Target]:

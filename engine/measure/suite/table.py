@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.measure.sheet import Sheet
 from engine.measure.speed.beside import Beside
@@ -16,9 +17,12 @@ from engine.measure.speed.compare import Field, Result
 from engine.measure.suite.beside import beside_targets, measure_short
 from engine.measure.suite.parts import Part
 from engine.measure.suite.start import start_target
-from engine.measure.suite.streams import context_target, stream_targets
-from engine.measure.suite.targets import BESIDE_BOUNDS, BOUNDS, Target, comparison_targets, failed
+from engine.measure.suite.streams import context_targets, stream_targets
+from engine.measure.suite.targets import BESIDE_BOUNDS, BOUNDS, CONTEXT_BOUNDS, Target, comparison_targets, failed
 from engine.measure.worker import WorkerFailed
+
+if TYPE_CHECKING:
+    from engine.model.families import Architecture
 
 Say = Callable[[str], None]
 
@@ -31,14 +35,23 @@ class Suite:
     beside: Beside | None
 
 
-def run_suite(stand: Field, result: Result, model: str, repeat: int, say: Say, others: Sequence[Part] = ()) -> Suite:
+def run_suite(
+    stand: Field,
+    result: Result,
+    arch: Architecture | None,
+    model: str,
+    repeat: int,
+    say: Say,
+    others: Sequence[Part] = (),
+) -> Suite:
     """All targets. A measurement that fails is a row that says so; the others are still made.
 
     Parameters
     ----------
     stand : the loaded candidates.
     result : their comparison, which answers some targets by itself.
-    model : name of the model that our engine runs.
+    arch : the model's architecture, None where we do not know it.
+    model : its name.
     repeat : rounds of each measurement.
     say : told what is being done.
     others : what other packages measure (see `parts.registered`).
@@ -51,7 +64,7 @@ def run_suite(stand: Field, result: Result, model: str, repeat: int, say: Say, o
         return beside_targets(measured[0], stand)
 
     parts = [
-        Part((BOUNDS["context"],), lambda stand, model, repeat, say: [context_target(stand, repeat, say)]),
+        Part(CONTEXT_BOUNDS, lambda stand, model, repeat, say: context_targets(stand, arch, repeat, say)),
         Part(
             (BOUNDS["streams"], BOUNDS["streams_peer"]),
             lambda stand, model, repeat, say: stream_targets(stand, result.shape, min(repeat, 3), say),

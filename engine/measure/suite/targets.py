@@ -48,22 +48,32 @@ def _beside(count: int) -> tuple[Bound, ...]:
 
 
 BESIDE_BOUNDS = tuple(bound for count in BESIDE for bound in _beside(count))
+CONTEXT_BOUNDS = tuple(
+    Bound(f"context_{length}", f"decode int8 at context {length:,}, of what bytes predict from context 128", 0.85, "%")
+    for length in (2048, 4096)
+)
 BOUNDS: dict[str, Bound] = {
     bound.key: bound
     for bound in (
         Bound("decode_int8", "decode int8 against Transformers fp32", 8.0),
         Bound("decode_llama", "decode int8 against llama.cpp Q8_0", 1.5),
         Bound("bandwidth", "share of the measured memory bandwidth in int8 decode", 0.65, "%"),
+        Bound("bandwidth_int4", "share of the measured memory bandwidth in int4 decode", 0.9, "%"),
         Bound("decode_fp32", "decode fp32 against llama.cpp F32", 1.0),
         Bound("decode_int4", "decode int4 against our int8", 0.9),
-        Bound("context", "decode int8 at context 2,048 against context 128", 0.7),
+        *CONTEXT_BOUNDS,
         Bound("prefill", "prefill against Transformers fp32", 1.2),
         Bound("prefill_peer", "prefill against the best peer", 0.95),
-        Bound("streams", "8 streams at once, total decode, against our batch 1", 1.7),
+        Bound("prefill_int8", "prefill int8 against CTranslate2 int8", 1.25),
+        Bound("prefill_int8_fp32", "prefill int8 against OpenVINO fp32", 1.5),
+        Bound("prefill_fp32", "prefill fp32 against OpenVINO fp32", 1.0),
+        Bound("prefill_half", "prefill half against OpenVINO fp32", 1.0),
+        Bound("prefill_int4", "prefill int4 against our int8", 0.95),
+        Bound("streams", "8 streams at once, total decode, against our batch 1", 3.0),
         Bound("streams_peer", "8 streams at once, total decode, against Transformers batch 8", 3.5),
         *BESIDE_BOUNDS,
         Bound("memory", "memory over an empty engine, int8", 260.0, " MB", most=True),
-        Bound("start", "engine start from a warm cache to first token", 4.0, " s", most=True),
+        Bound("start", "engine start from a warm cache to first token", 2.0, " s", most=True),
     )
 }
 
@@ -140,11 +150,17 @@ def comparison_targets(result: Result, absent: Sequence[Absent]) -> list[Target]
     return [
         decode("decode_int8", "Brisk int8", BASELINE),
         decode("decode_llama", "Brisk int8", "llama.cpp Q8_0"),
-        _bandwidth(result),
+        _bandwidth(result, "bandwidth", "Brisk int8"),
+        _bandwidth(result, "bandwidth_int4", "Brisk int4"),
         decode("decode_fp32", "Brisk fp32", "llama.cpp F32"),
         decode("decode_int4", "Brisk int4", "Brisk int8"),
         prefill("prefill", fastest, BASELINE),
         prefill("prefill_peer", fastest, best_peer),
+        prefill("prefill_int8", "Brisk int8", "CTranslate2 int8"),
+        prefill("prefill_int8_fp32", "Brisk int8", "OpenVINO fp32"),
+        prefill("prefill_fp32", "Brisk fp32", "OpenVINO fp32"),
+        prefill("prefill_half", "Brisk half", "OpenVINO fp32"),
+        prefill("prefill_int4", "Brisk int4", "Brisk int8"),
         _memory(result),
     ]
 
@@ -154,15 +170,15 @@ def _row(result: Result, name: str) -> Row | None:
     return result.row(name) or next((row for row in result.rows if row.name.startswith(f"{name},")), None)
 
 
-def _bandwidth(result: Result) -> Target:
-    row = _row(result, "Brisk int8")
+def _bandwidth(result: Result, key: str, name: str) -> Target:
+    row = _row(result, name)
     if row is None or row.decode_bound is None:
-        return failed(BOUNDS["bandwidth"], "Brisk int8 did not run on an architecture whose bytes are known")
+        return failed(BOUNDS[key], f"{name} did not run on an architecture whose bytes are known")
     ceiling = ratio(round_["bandwidth"] for round_ in result.rounds.ceilings)
     assert ceiling is not None
     reached = row.decode_bound
     figure = f"{row.name}: {reached.reached:.1f} GB/s"
-    return Target(BOUNDS["bandwidth"], reached.memory_share, figure, f"{ceiling / 1e9:.1f} GB/s")
+    return Target(BOUNDS[key], reached.memory_share, figure, f"{ceiling / 1e9:.1f} GB/s")
 
 
 def _memory(result: Result) -> Target:

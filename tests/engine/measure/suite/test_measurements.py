@@ -12,7 +12,7 @@ import pytest
 
 from engine.measure.peers.registry import Absent
 from engine.measure.speed import beside as speed_beside
-from engine.measure.speed import rounds
+from engine.measure.speed import roofline, rounds
 from engine.measure.speed.compare import Field
 from engine.measure.speed.figures import Shape
 from engine.measure.suite import beside, parts, start, streams
@@ -20,6 +20,7 @@ from engine.measure.suite.parts import GROUP, Part, declared, registered
 from engine.measure.suite.table import run_suite
 from engine.measure.suite.targets import BESIDE_BOUNDS, BOUNDS, Bound
 from engine.measure.worker import WorkerFailed
+from tests.engine.measure.speed.test_roofline import arch
 from tests.engine.measure.suite.test_targets import result
 
 OTHERS = (Part((Bound("one", "a part", 1.0),), lambda stand, model, repeat, say: []),)
@@ -68,13 +69,22 @@ def quiet(text: str) -> None:
     pass
 
 
-def test_context_compares_long_with_short() -> None:
+def test_long_contexts_are_compared_with_what_their_bytes_predict() -> None:
+    def step(length: int) -> float:
+        return roofline.decode(arch(), length + 32, 1, 100.0, "half").nbytes
+
     own = Answering("Brisk int8", run=decoding(100, 300, 80))
-    target = streams.context_target(field(own), 2, quiet)
-    assert target.reached == pytest.approx(0.8) and target.holds is True
-    assert [len(request["prompts"][0]) for _, request in own.asked] == [128, 2048, 128, 2048]
-    target = streams.context_target(field(own, window=512), 2, quiet)
-    assert target.reached is None and "512" in target.figure
+    stand = field(own, window=4160)
+    stand.loaded["Brisk int8"] |= {"weight_bytes": 100.0, "kv": "half"}
+    short, long = streams.context_targets(stand, arch(), 2, quiet)
+    assert short.reached == pytest.approx(0.8 * step(2048) / step(128))
+    assert long.reached == pytest.approx(0.8 * step(4096) / step(128))
+    assert [len(request["prompts"][0]) for _, request in own.asked] == [128, 2048, 4096] * 2
+    stand.loaded["Brisk int8"]["max_context"] = 4096
+    fits, does_not = streams.context_targets(stand, arch(), 2, quiet)
+    assert fits.reached == short.reached and does_not.reached is None and "4096" in does_not.figure
+    for target in streams.context_targets(stand, None, 2, quiet):
+        assert target.reached is None and "bytes are not known" in target.figure
 
 
 def test_streams_are_compared_with_one_and_with_a_batch() -> None:
@@ -147,7 +157,7 @@ def test_beside_neighbours_a_peer_that_is_missing_is_named(pretended: None) -> N
 
 def test_without_int8_there_is_nothing_to_measure() -> None:
     with pytest.raises(WorkerFailed, match="not among --precision"):
-        streams.context_target(field(Answering("Brisk fp32")), 1, quiet)
+        streams.context_targets(field(Answering("Brisk fp32")), arch(), 1, quiet)
 
 
 def test_a_process_that_gives_no_token_says_why(tmp_path: Path) -> None:
@@ -179,11 +189,11 @@ def test_what_fails_is_a_row_and_the_rest_is_measured(pretended: None, monkeypat
     monkeypatch.setattr(start, "start_once", lambda model, threads: 1.0)
     own = Answering("Brisk int8", run=decoding(100, 250, 80))
     others = [Part((Bound("one", "a part", 1.0), Bound("two", "of another package", 2.0)), fail)]
-    suite = run_suite(field(own), result(Brisk_int8=(1, 1)), "m", 1, quiet, others)
+    suite = run_suite(field(own), result(Brisk_int8=(1, 1)), None, "m", 1, quiet, others)
     found = {target.bound.key: target for target in suite.targets}
     assert set(found) == {*BOUNDS, "one", "two"}  # no target is left out
     assert found["one"].figure == "the tasks ended: exit code 1." and found["two"].holds is None
-    assert found["start"].holds is True and found["context"].holds is True
+    assert found["start"].holds is True and found["context_2048"].holds is None
     assert suite.beside is not None and found["beside_2_llama"].holds is None
 
 
