@@ -67,8 +67,17 @@ def ours(model: str, precisions: str, options: dict[str, Any]) -> list[Candidate
     )  # fmt: skip
     command = module_command(brisk)
     return [
-        Candidate(f"Brisk {name}{extra}", command, {"model": model, "precision": name, **options}) for name in names
+        Candidate(f"Brisk {name}{extra}", command, {"model": model, "precision": name, **options}, _held())
+        for name in names
     ]
+
+
+def _held() -> dict[str, str | None]:
+    """The environment that holds a worker to the tier that is played, if one is; torch reads it when it starts."""
+    from engine.kernels import tiers  # imports Numba
+
+    tier = tiers.asked()
+    return dict(tier.libraries) if tier else {}
 
 
 def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> tuple[list[Candidate], list[Absent]]:
@@ -102,5 +111,5 @@ def peers(given: str, folder: Path, threads: int, context: int, batch: int) -> t
             command = module_command(variant.peer.worker, variant.python)
             title, held = f"{variant.peer.title} {dtype}", variant.peer.held
             note = f"{tiers.VARIABLE} does not hold it to the tier {tier.name!r}." if tier and not held else ""
-            found.append(Candidate(title, command, load, dict(tier.libraries) if tier else {}, note))
+            found.append(Candidate(title, command, load, _held(), note))
     return found, absent
