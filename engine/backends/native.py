@@ -128,10 +128,11 @@ class NativeBackend(Backend):
 
     def _binding(self) -> tuple[Architecture, Parameters, StaticCache, int, int, int, int]:
         """What the operators are bound to, as `CompiledModel` takes it."""
-        from engine.kernels.sizes import VNNI
+        from engine.kernels.rounding import fewest_bits
 
-        # Where bytes are not multiplied, rounding activations to 8 bits is no faster than to 16.
-        bits = 8 if self._prefill == "int8" or (self._prefill == "auto" and VNNI > 0) else 16
+        bits = 8 if self._prefill == "int8" else 16
+        if self._prefill == "auto" and self._whole:
+            bits = fewest_bits(np.dtype(str(self.params.qkv.weight.dtype).removeprefix("torch.")))
         return self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits
 
     def _compile(self) -> Generator[None, None, None]:

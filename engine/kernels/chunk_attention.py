@@ -1,8 +1,8 @@
 """Causal attention of a prompt's chunk: tokens side by side share what they read of keys and values.
 
 Keys and values of a layer are widened once for the whole chunk, keys to columns of 16 positions and values to columns
-of 16 of their numbers (`kernels.packing`), and both products are those of `kernels.packed`: tiles of tokens whose sums
-stay in registers. A token's numbers depend on no other token: `kernels.attention` is the slow twin.
+of 16 of their numbers (`kernels.packing`), and both products are those of `kernels.panel_sums`: tiles of tokens whose
+sums stay in registers. A token's numbers depend on no other token: `kernels.attention` is the slow twin.
 
 Shapes: the letters of `kernels.step`; C here is a multiple of 16.
 """
@@ -17,7 +17,8 @@ import numpy as np
 from engine.kernels import model
 from engine.kernels.attention import soften
 from engine.kernels.inner import distinct, inner
-from engine.kernels.packing import float_dots, pack_columns
+from engine.kernels.packing import pack_columns
+from engine.kernels.panel_sums import float_sums
 from engine.kernels.register_tiles import no_sums, store_sums
 from engine.kernels.scalars import widen
 from engine.kernels.sizes import PACKED
@@ -91,9 +92,7 @@ def attend_together(tokens: int) -> Any:
             group_keys, group_values = keys[head // per_group], values[head // per_group]
             room = group_values.shape[0] // ((size + 15) // 16)
             for block in range((last + 15) // 16):
-                sums = no_sums(tokens)
-                for e in range(size):
-                    sums = float_dots(sums, group_keys, (block * size + e) * 16, q, n, head * size + e)
+                sums = float_sums(no_sums(tokens), group_keys, block * size * 16, q, n, head * size, size)
                 store_sums(scores, 0, 16 * block, sums, 1)
             for t in range(tokens):
                 behind = last - tokens + t + 1
@@ -102,9 +101,7 @@ def attend_together(tokens: int) -> Any:
                     scores[t, p] = np.float32(0)
                 scores[t, scores.shape[1] - 1] = np.float32(1) / sum_
             for c in range((size + 15) // 16):
-                sums = no_sums(tokens)
-                for p in range(last):
-                    sums = float_dots(sums, group_values, c * room + p * 16, scores, 0, p)
+                sums = float_sums(no_sums(tokens), group_values, c * room, scores, 0, 0, last)
                 store_sums(h, 0, head * size + 16 * c, sums, 1)
             for t in range(tokens):
                 factor = scores[t, scores.shape[1] - 1]

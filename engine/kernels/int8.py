@@ -49,5 +49,5 @@ def int8_group_tile(panels: int, tokens: int) -> Any:
     return tile_of_groups("int8", dots, -128, panels, tokens)
 
 
-int8_product = product(int8_tile, ((1, TOKENS), (1, TOKENS // 2), (2, 1)), block=2)
+int8_product = product(int8_tile, ((1, TOKENS), (1, TOKENS // 2), (1, 1)), block=2)
 int8_group_product = product(int8_group_tile, ((2, GROUPED), (2, 1), (2, 1)), block=2)

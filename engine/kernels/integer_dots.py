@@ -63,6 +63,12 @@ def _dot(builder: ir.IRBuilder, sums: Any, weights: Any, place: Any) -> Any:
 
 def _multiply_bytes(builder: ir.IRBuilder, sums: Any, unsigned: Any, signed: Any) -> Any:
     """sums[i] (16 ints) and four products of bytes each."""
+    if not VNNI:  # the slow twin of `panel_sums.byte_sums`
+        products = builder.mul(builder.zext(unsigned, _S64), builder.sext(signed, _S64))
+        for i in range(4):
+            part = llvm.shuffle(builder, products, None, range(i, 64, 4))
+            sums = builder.add(sums, builder.sext(part, I32S))
+        return sums
     lanes = VNNI // 32
     found = []
     for first in range(0, WIDTH, lanes):

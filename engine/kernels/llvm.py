@@ -18,6 +18,7 @@ FLOAT, HALF, I8, I16, I32, I64 = ir.FloatType(), ir.HalfType(), *(ir.IntType(bit
 F16 = ir.VectorType(FLOAT, 16)
 I32S = ir.VectorType(I32, 16)
 PAIRS = ir.VectorType(I32, 32)
+SHORTS = ir.VectorType(I16, 32)
 
 WIDTH = 16  # numbers in a vector
 
@@ -39,6 +40,7 @@ register_model(Vector)(_VectorModel)
 floats = Vector("f32x16", F16)
 ints = Vector("i32x16", I32S)
 pairs = Vector("i32x32", PAIRS)
+shorts = Vector("i16x32", SHORTS)
 
 
 def has(feature: str) -> bool:

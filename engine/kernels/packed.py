@@ -14,16 +14,16 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from engine.kernels import integer_sums, packing
+from engine.kernels import integer_sums, packing, panel_sums
 from engine.kernels.inner import distinct, inner
 from engine.kernels.linear import add_bias, linear
-from engine.kernels.llvm import ints
+from engine.kernels.llvm import ints, shorts
 from engine.kernels.model import part
 from engine.kernels.register_tiles import no_sums, nothing, store_sums
 from engine.kernels.scalars import widen
 from engine.kernels.sizes import PACKED, VNNI
 
-_no_ints = nothing(ints)
+_no_ints, _no_shorts = nothing(ints), nothing(shorts)
 
 
 @inner()
@@ -37,6 +37,13 @@ def _pack_int4(m, panel, columns, room):
     for group in range((columns + 31) // 32):
         for v in range(4):
             packing.pack_nibbles(m.weight, panel, 256 * group + 64 * v, 8 * group + v, room)
+
+
+@inner()
+def _split_int4(m, panel, columns, room):
+    for group in range((columns + 31) // 32):
+        for v in range(4):
+            packing.split_nibbles(m.weight, panel, 256 * group + 64 * v, 8 * group + v, room)
 
 
 @inner()
@@ -56,10 +63,8 @@ def _exact_tile(tokens: int) -> Any:
     @inner(forceinline=True)
     @distinct(f"{tokens}")
     def exact(m, a, room, y, panel, n, columns):
-        found = _no_ints(tokens)
-        for quad in range((columns + 3) // 4):
-            found = packing.short_dots(found, room, quad, a.q, n)
-        packing.store_exact(y, n, panel, found, m.scale, a.scales)
+        found = panel_sums.short_sums(_no_ints(tokens), room, 0, a.q, n, 0, (columns + 3) // 4 * 2)
+        panel_sums.store_exact(y, n, panel, found, m.scale, a.scales)
 
     return exact
 
@@ -76,9 +81,8 @@ def _group_tile(tokens: int) -> Any:
         totals = no_sums(tokens)
         quads = (columns + 3) // 4
         for group in range((columns + 31) // 32):
-            found = _no_ints(tokens)
-            for quad in range(8 * group, min(8 * group + 8, quads)):
-                found = packing.short_dots(found, room, quad, a.q, n)
+            steps = 2 * min(8, quads - 8 * group)
+            found = panel_sums.short_sums(_no_ints(tokens), room, 512 * group, a.q, n, 32 * group, steps)
             totals = add_group(totals, found, m.scale, m.minimum, panel, group, a.sums, a.scales, n)
         store(y, n, panel, totals, m.scale, a.scales)
 
@@ -86,13 +90,29 @@ def _group_tile(tokens: int) -> Any:
 
 
 @cache
+def _byte_tile(tokens: int) -> Any:
+    """Nibbles with activations of 8 bits, whose scales are both those of groups of 32 columns: eight products with 15
+    are added up in 16 bits (at most 8 * 2 * 15 * 127 = 30,480 a lane), then groups in float32."""
+    add_group, store = integer_sums.scaled(1), integer_sums.total_stores(1)
+
+    @inner(forceinline=True)
+    @distinct(f"{tokens}")
+    def nibbles(m, a, room, y, panel, n, columns):
+        totals = no_sums(tokens)
+        for group in range((columns + 31) // 32):
+            found = panel_sums.byte_sums(_no_shorts(tokens), room, 256 * group, a.q, n, 32 * group, 8)
+            totals = add_group(totals, panel_sums.fold(found), m.scale, m.minimum, panel, group, a.sums, a.scales, n)
+        store(y, n, panel, totals, m.scale, a.scales)
+
+    return nibbles
+
+
+@cache
 def _float_tile(tokens: int) -> Any:
     @inner(forceinline=True)
     @distinct(f"{tokens}")
     def floats(m, a, room, y, panel, n, columns):
-        sums = no_sums(tokens)
-        for column in range(columns):
-            sums = packing.float_dots(sums, room, 16 * column, a.x, n, column)
+        sums = panel_sums.float_sums(no_sums(tokens), room, 0, a.x, n, 0, columns)
         store_sums(y, n, 16 * panel, sums, 1)
 
     return floats
@@ -112,6 +132,9 @@ def _product(name: str, pack: Any, make: Any) -> Any:
             while n + PACKED <= tokens:
                 most(m, a, room, y, panel, n, columns)
                 n += PACKED
+            if tokens >= PACKED and n < tokens:  # some once more, the same: quicker than smaller tiles
+                most(m, a, room, y, panel, tokens - PACKED, columns)
+                n = tokens
             while n + PACKED // 3 <= tokens:
                 few(m, a, room, y, panel, n, columns)
                 n += PACKED // 3
@@ -137,10 +160,12 @@ def many(m, a, room, y, first, last, tokens, columns):
 def _many(m, a, room, y, first, last, tokens, columns):
     stored = part(m, "weight").dtype
     whole = stored in (types.int8, types.uint8)
-    if whole and (VNNI or not packing.MULTIPLIES_PAIRS):
+    if whole and (VNNI or not panel_sums.MULTIPLIES_PAIRS):
         return lambda m, a, room, y, first, last, tokens, columns: linear(m, a, y, first, last, tokens, columns)
     if not whole:
         product = _product("floats", _pack_floats, _float_tile)
+    elif stored == types.uint8 and part(a, "q").dtype == types.int8:
+        product = _product("int4 bytes", _split_int4, _byte_tile)
     elif stored == types.uint8:
         product = _product("int4", _pack_int4, _group_tile)
     elif part(a, "scales").ndim == 2:

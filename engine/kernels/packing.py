@@ -1,7 +1,7 @@
 """Panels of 16 rows laid out for products with many tokens: weights are widened once, to what vectors multiply.
 
-Shorts come by pairs of columns: 32 of them hold two columns of 16 rows, row after row, so that a multiplication of
-pairs (vpmaddwd) leaves a row's sum in a lane of its own. Floats come by columns: 16 rows of one, then of the next.
+Each 64 bytes are what `kernels.panel_sums` multiplies at a step: 16 rows of one column of floats, of two of shorts, or
+of four of bytes, row after row, so that a row's sum has a lane of its own.
 """
 
 from __future__ import annotations
@@ -14,21 +14,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, I8, I16, I32, I64, WIDTH, has
+from engine.kernels.llvm import I8, I16, I64, WIDTH
 from engine.kernels.vectors import read, readable
 
 _B64 = ir.VectorType(I8, 64)
 _S32, _S64 = ir.VectorType(I16, 32), ir.VectorType(I16, 64)
-
-# Shorts multiplied and added by pairs in one instruction: its name and how many it takes, "" where there is none.
-_PAIRS, _SHORTS = (
-    ("llvm.x86.avx512.pmaddw.d.512", 32)
-    if has("avx512bw")
-    else ("llvm.x86.avx2.pmadd.wd", 16)
-    if has("avx2")
-    else ("", 0)
-)
-MULTIPLIES_PAIRS = _SHORTS > 0
 
 
 def _write_quad(builder: ir.IRBuilder, place: Any, bytes_: Any) -> None:
@@ -59,28 +49,38 @@ def pack_quad(typing, w, panel, quad, room):
     return types.void(w, types.int64, types.int64, room), codegen
 
 
-@intrinsic
-def pack_nibbles(typing, w, panel, at, quad, room):
-    """Widen eight columns of a panel of int4 weights: `quad` of the low nibbles of 64 bytes, `quad` + 4 of the high.
+def _pack_nibbles(write: Any, doc: str) -> Any:
+    """A function (w, panel, at, quad, room) that leaves eight columns of a panel of int4 weights in room: `quad` of the
+    low nibbles of 64 bytes, `quad` + 4 of the high.
 
-    Parameters
-    ----------
-    w : u8 [panels, K / 8 * 64], as `engine.model.quantize` lays panels out.
-    panel, at : where the 64 bytes begin, i64.
-    quad : of the low nibbles, i64.
-    room : as `pack_quad` takes it.
+    w is u8 [panels, K / 8 * 64], as `engine.model.quantize` lays panels out, the 64 bytes begin at w[panel, at], and
+    room is of one axis, on a cache line. `write` lays out 64 bytes, four columns of 16 rows, in so many elements.
     """
+    elements, lay = write
 
-    def codegen(context, builder, signature, args):
-        stored = llvm.read(builder, llvm.address(context, builder, w, args[0], args[1:3]), _B64, 1)
-        target = llvm.address(context, builder, room, args[4], [builder.mul(args[3], I64(64))])
-        shifted = builder.lshr(builder.bitcast(stored, _S32), llvm.constant(_S32, 4))
-        for half, nibbles in enumerate((stored, builder.bitcast(shifted, _B64))):
-            low = builder.and_(nibbles, llvm.constant(_B64, 15))
-            _write_quad(builder, builder.gep(target, [I64(4 * 64 * half)]), low)
-        return context.get_dummy_value()
+    @intrinsic
+    def pack(typing, w, panel, at, quad, room):
+        def codegen(context, builder, signature, args):
+            stored = llvm.read(builder, llvm.address(context, builder, w, args[0], args[1:3]), _B64, 1)
+            shifted = builder.lshr(builder.bitcast(stored, _S32), llvm.constant(_S32, 4))
+            for half, nibbles in enumerate((stored, builder.bitcast(shifted, _B64))):
+                at_quad = builder.mul(builder.add(args[3], I64(4 * half)), I64(elements))
+                place = llvm.address(context, builder, room, args[4], [at_quad])
+                lay(builder, place, builder.and_(nibbles, llvm.constant(_B64, 15)))
+            return context.get_dummy_value()
 
-    return types.void(w, types.int64, types.int64, types.int64, room), codegen
+        return types.void(w, types.int64, types.int64, types.int64, room), codegen
+
+    pack.__doc__ = doc
+    return pack
+
+
+def _write_bytes(builder: ir.IRBuilder, place: Any, bytes_: Any) -> None:
+    llvm.write(builder, place, bytes_, 64)
+
+
+pack_nibbles = _pack_nibbles((64, _write_quad), "To shorts: room is i16, [64 quad : 64 quad + 64] is written.")
+split_nibbles = _pack_nibbles((32, _write_bytes), "To bytes: room is i16, [32 quad : 32 quad + 32] is written.")
 
 
 @intrinsic
@@ -119,92 +119,3 @@ def pack_columns(typing, w, row, column, room, at):
         return context.get_dummy_value()
 
     return types.void(w, types.int64, types.int64, room, types.int64), codegen
-
-
-@intrinsic
-def short_dots(typing, sums, room, quad, q, n):
-    """sums and the products of four packed columns of 16 rows with the tokens from n on.
-
-    Parameters
-    ----------
-    sums : a tuple of vectors of sixteen ints, one a token.
-    room : i16, as `pack_quad` leaves it.
-    quad : which four columns, i64.
-    q : i16 [N, K or wider], as they come.
-    n : the first token, i64.
-    """
-
-    def codegen(context, builder, signature, args):
-        found = list(cgutils.unpack_tuple(builder, args[0]))
-        for pair in (0, 1):
-            at = builder.add(builder.mul(args[2], I64(64)), I64(32 * pair))
-            weights = llvm.read(builder, llvm.address(context, builder, room, args[1], [at]), _S32, 64)
-            column = builder.add(builder.mul(args[2], I64(4)), I64(2 * pair))
-            for t in range(len(found)):
-                place = llvm.address(context, builder, q, args[3], [builder.add(args[4], I64(t)), column])
-                two = builder.bitcast(llvm.splat(builder, llvm.read(builder, place, I32, 2)), _S32)
-                found[t] = builder.add(found[t], _multiply_pairs(builder, two, weights))
-        return context.make_tuple(builder, signature.return_type, found)
-
-    return sums(sums, room, types.int64, q, types.int64), codegen
-
-
-def _multiply_pairs(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
-    """a[2i] * b[2i] + a[2i + 1] * b[2i + 1], 16 ints of 32 shorts each."""
-    kind = ir.VectorType(I32, _SHORTS // 2)
-    found = []
-    for first in range(0, 32, _SHORTS):
-        parts = [v if _SHORTS == 32 else llvm.shuffle(builder, v, None, range(first, first + _SHORTS)) for v in (a, b)]
-        found.append(llvm.call(builder, _PAIRS, kind, parts))
-    return found[0] if len(found) == 1 else llvm.shuffle(builder, found[0], found[1], range(WIDTH))
-
-
-@intrinsic
-def store_exact(typing, y, n, panel, sums, scale, qs):
-    """y[n, 16 * panel : ...] = sums times the rows' scales and a token's, a token a row.
-
-    Parameters
-    ----------
-    y : f32 of two axes, written.
-    n, panel : the first token, and which 16 rows, i64.
-    sums : a tuple of vectors of sixteen ints, one a token.
-    scale : f32 [R].
-    qs : f32 [N].
-    """
-
-    def codegen(context, builder, signature, args):
-        row = builder.mul(args[2], I64(WIDTH))
-        scales = llvm.read(builder, llvm.address(context, builder, scale, args[4], [row]), F16, 4)
-        for t, sum_ in enumerate(cgutils.unpack_tuple(builder, args[3])):
-            token = builder.add(args[1], I64(t))
-            factor = llvm.splat(builder, builder.load(llvm.address(context, builder, qs, args[5], [token])))
-            value = builder.fmul(builder.fmul(builder.sitofp(sum_, F16), scales), factor)
-            llvm.write(builder, llvm.address(context, builder, y, args[0], [token, row]), value, 4)
-        return context.get_dummy_value()
-
-    return types.void(y, types.int64, types.int64, sums, scale, qs), codegen
-
-
-@intrinsic
-def float_dots(typing, sums, room, at, x, n, column):
-    """sums and room[at : at + 16] times x[n + t, column], a token t a sum, each rounded once.
-
-    Parameters
-    ----------
-    sums : a tuple of vectors of sixteen floats.
-    room : f32 of one axis, as `pack_columns` leaves it.
-    at : where the column of 16 rows begins in it, a multiple of 16.
-    x : f32 [N, K or wider].
-    n, column : the first token, and which of its numbers, i64.
-    """
-
-    def codegen(context, builder, signature, args):
-        found = list(cgutils.unpack_tuple(builder, args[0]))
-        weights = llvm.read(builder, llvm.address(context, builder, room, args[1], [args[2]]), F16, 64)
-        for t, sum_ in enumerate(found):
-            place = llvm.address(context, builder, x, args[3], [builder.add(args[4], I64(t)), args[5]])
-            value = llvm.splat(builder, builder.load(place))
-            found[t] = llvm.call(builder, "llvm.fma.v16f32", F16, [value, weights, sum_])
-        return context.make_tuple(builder, signature.return_type, found)
-
-    return sums(sums, room, types.int64, x, types.int64, types.int64), codegen

@@ -13,6 +13,7 @@ from engine.kernels import llvm
 from engine.kernels.inner import inner
 from engine.kernels.llvm import F16, I8, I16, I32, I32S, WIDTH, floats, ints
 from engine.kernels.model import part
+from engine.kernels.panel_sums import MULTIPLIES_PAIRS
 from engine.kernels.scalars import bits_of, float_of_bits
 from engine.kernels.sizes import VNNI
 from engine.kernels.vectors import int_total, load
@@ -23,7 +24,28 @@ INFINITY = np.int32(np.float32(np.inf).view(np.int32))  # bits that only infinit
 SMALLEST = np.int32(np.float32(1e-34).view(np.int32))
 # The largest activation: its high byte, once its low byte is taken as signed, must fit a signed byte.
 LARGEST = 127 * 256 + 127
-BYTE = np.int8 if VNNI else np.int16  # what holds an activation of 8 bits
+
+
+def holder(weights: np.dtype, bits: int) -> type:
+    """What holds an activation of 8 or up to 16 bits: bytes where the processor multiplies them by such weights.
+
+    Parameters
+    ----------
+    weights : of int8, or uint8 for int4.
+    bits : 8, or 16 for up to 16.
+    """
+    multiplies = VNNI > 0 or (weights == np.uint8 and MULTIPLIES_PAIRS)
+    return np.int8 if bits == 8 and multiplies else np.int16
+
+
+def fewest_bits(weights: np.dtype) -> int:
+    """To how many bits prompts round activations for speed: 8 where a product of bytes is the quicker, else 16.
+
+    Parameters
+    ----------
+    weights : as `holder` takes it.
+    """
+    return 8 if holder(weights, 8) is np.int8 else 16
 
 
 @intrinsic
@@ -180,8 +202,8 @@ def quantize_by_groups(x, r, columns, a, n):
     Parameters
     ----------
     x, r, columns, n : as `quantize_by_token` has them.
-    a : `Activations` whose q is of `BYTE` and whose scales[n, g] are those of columns 32 g to 32 g + 31; else as there,
-        but that sums[n, 0] stays what it is.
+    a : `Activations` whose q is of `holder` and whose scales[n, g] are those of columns 32 g to 32 g + 31; else as
+        there, but that sums[n, 0] stays what it is.
     """
     for g in range((columns + 31) // 32):
         j = 32 * g

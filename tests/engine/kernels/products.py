@@ -87,12 +87,12 @@ def rounded(x: np.ndarray, columns: int) -> Activations:
     return out
 
 
-def rounded_by_groups(x: np.ndarray, columns: int) -> Activations:
-    """`rounded` to 8 bits with a scale for each group of 32 columns."""
+def rounded_by_groups(x: np.ndarray, columns: int, weights: np.dtype) -> Activations:
+    """`rounded` to 8 bits with a scale for each group of 32 columns, for weights of that type."""
     groups = -(-columns // 32)
     sums = np.full((len(x), 1 + groups), 12345, np.int32)
     scales = np.full((len(x), groups), np.nan, np.float32)
-    out = Activations(x, np.full(x.shape, 99, rounding.BYTE), scales, sums)
+    out = Activations(x, np.full(x.shape, 99, rounding.holder(weights, 8)), scales, sums)
     _quantize(x, columns, out)
     return out
 
@@ -127,7 +127,7 @@ def product(
     rows, columns = m.numbers.shape
     a = not_rounded(x)
     if m.integer:
-        a = rounded_by_groups(x, columns) if by_groups else rounded(x, columns)
+        a = rounded_by_groups(x, columns, m.weight.dtype) if by_groups else rounded(x, columns)
     y = np.full((len(x), -(-rows // 16) * 16), np.nan, np.float32)
     matrix = Matrix(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias)
     last = rows if last is None else last

@@ -49,7 +49,7 @@ def test_a_second_model_of_the_same_types_compiles_nothing(tmp_path: Path) -> No
     heard = event.RecordingListener()
     with event.install_listener("numba:compile", heard), opened(large, kernels=True, precision="int8") as engine:
         assert engine.generate("The film")[0].token_ids
-        assert not engine.info.notes
+        assert set(engine.info.notes) <= {tiers.note()}  # but for the tier that is played, if one is
     assert not heard.buffer
 
 

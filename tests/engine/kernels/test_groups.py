@@ -14,12 +14,13 @@ def groups_of(x: np.ndarray, columns: int) -> list[np.ndarray]:
     return [x[:, first : min(first + 32, columns)] for first in range(0, columns, 32)]
 
 
+@pytest.mark.parametrize("weights", [np.int8, np.uint8])
 @pytest.mark.parametrize("columns", [1, 16, 31, 33, 48, 100, 576])
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
-def test_each_group_has_its_own_scale_and_uses_its_whole_range(columns: int, size: float) -> None:
+def test_each_group_has_its_own_scale_and_uses_its_whole_range(columns: int, size: float, weights: type) -> None:
     x = activations(3, columns) * np.float32(size)
     x[:, : min(columns, 32)] *= 100  # which leaves the groups beside it as they are
-    whole = rounded_by_groups(x, columns)
+    whole = rounded_by_groups(x, columns, np.dtype(weights))
     filled = -(-columns // 16) * 16
     for g, (given, q) in enumerate(zip(groups_of(x, columns), groups_of(whole.q, columns), strict=True)):
         scale = whole.scales[:, g, None].astype(np.float64)
@@ -38,7 +39,7 @@ def test_products_are_those_of_the_rounded_numbers(way: str, rows: int, columns:
     m = stored(way, rows, columns)
     for tokens in TOKENS:
         x = activations(tokens, columns)
-        whole = rounded_by_groups(x, columns)
+        whole = rounded_by_groups(x, columns, m.weight.dtype)
         meant = whole.q[:, :columns].astype(np.float64) * whole.scales.astype(np.float64).repeat(32, -1)[:, :columns]
         bound = 3e-6 * (np.abs(meant) @ (np.abs(m.numbers) + 5).T)  # a group's scale and minimum cancel
         assert (np.abs(product(m, x, by_groups=True) - meant @ m.numbers.T) <= bound).all(), tokens
@@ -48,7 +49,7 @@ def test_products_are_those_of_the_rounded_numbers(way: str, rows: int, columns:
 def test_so_they_are_where_columns_do_not_divide(columns: int) -> None:
     m = stored("int8", 33, columns)
     x = activations(5, columns)
-    whole = rounded_by_groups(x, columns)
+    whole = rounded_by_groups(x, columns, m.weight.dtype)
     meant = whole.q[:, :columns].astype(np.float64) * whole.scales.astype(np.float64).repeat(32, -1)[:, :columns]
     np.testing.assert_allclose(product(m, x, by_groups=True), meant @ m.numbers.T, rtol=1e-4, atol=1e-4)
 

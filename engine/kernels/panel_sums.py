@@ -1,0 +1,171 @@
+"""Sums of a packed panel of 16 rows with tokens, all of them in registers while the columns pass.
+
+At a step 64 bytes of weights (`kernels.packing`) meet four bytes of every token's activations: one float, two shorts or
+four bytes. A sum is a token's: a vector of 16 lanes of 32 bits, a row a lane; for bytes it is one of 32 lanes of 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from engine.kernels import llvm
+from engine.kernels.llvm import F16, I8, I32, I32S, I64, SHORTS, WIDTH, has, ints
+
+_B64 = ir.VectorType(I8, 64)
+
+# Multiplications whose products are added by pairs, of shorts and of unsigned by signed bytes: instructions' names and
+# how many bits they take, 0 where there are none.
+_PAIRS, _BYTES, _BITS = (
+    ("llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pmaddubs.w.512", 512)
+    if has("avx512bw")
+    else ("llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pmadd.ub.sw", 256)
+    if has("avx2")
+    else ("", "", 0)
+)
+MULTIPLIES_PAIRS = _BITS > 0
+
+
+def _by_pairs(builder: ir.IRBuilder, name: str, a: Any, b: Any, result: ir.VectorType) -> Any:
+    """a[2i] * b[2i] + a[2i + 1] * b[2i + 1] of 64 bytes each, by the instruction of that name."""
+    parts = 512 // _BITS
+    found = []
+    for part in range(parts):
+        halves = []
+        for v in (a, b):
+            count = v.type.count // parts
+            halves.append(llvm.shuffle(builder, v, None, range(count * part, count * (part + 1))))
+        found.append(llvm.call(builder, name, ir.VectorType(result.element, result.count // parts), halves))
+    return found[0] if parts == 1 else llvm.shuffle(builder, found[0], found[1], range(result.count))
+
+
+def _held(builder: ir.IRBuilder, pointer: Any) -> Any:
+    """A pointer whose origin the compiler does not see, so that it stays in a register of its own and is counted up."""
+    kind = ir.FunctionType(pointer.type, [pointer.type])
+    return builder.asm(kind, "", "=r,0", [pointer], side_effect=False)
+
+
+def _walk(multiply_add: Callable, doc: str) -> Any:
+    """A function (sums, room, at, x, n, column, steps) that adds to every sum, a token each, the products of 64 bytes
+    of weights with four of activations, `steps` times: from room[at] and x[n + t, column] on.
+
+    All sums stay in registers. Tokens are addressed by threes from a pointer each and the distance between rows.
+    """
+
+    @intrinsic
+    def walk(typing, sums, room, at, x, n, column, steps):
+        def codegen(context, builder, signature, args):
+            begun = cgutils.unpack_tuple(builder, args[0])
+            bytes_ = I8.as_pointer()
+            weights = builder.bitcast(llvm.address(context, builder, room, args[1], [args[2]]), bytes_)
+            first = [
+                builder.bitcast(
+                    llvm.address(context, builder, x, args[3], [builder.add(args[4], I64(t)), args[5]]), bytes_
+                )
+                for t in range(0, len(begun), 3)
+            ]
+            width = cgutils.unpack_tuple(builder, context.make_array(x)(context, builder, args[3]).shape)[1]
+            distance = _held(builder, builder.mul(width, I64(x.dtype.bitwidth // 8)))
+            before = builder.block
+            loop, done = (builder.append_basic_block(name) for name in ("products", "done"))
+            builder.cbranch(builder.icmp_signed(">", args[6], I64(0)), loop, done)
+            builder.position_at_end(loop)
+
+            def counted(start: Any) -> Any:
+                value = builder.phi(start.type)
+                value.add_incoming(start, before)
+                return value
+
+            so_far, places, panel, left = [[counted(v) for v in vs] for vs in (begun, first, [weights], [args[6]])]
+            row = llvm.read(builder, panel[0], _B64, 64)
+            found = []
+            for t, sum_ in enumerate(so_far):
+                place = builder.gep(places[t // 3], [builder.mul(distance, I64(t % 3))]) if t % 3 else places[t // 3]
+                found.append(multiply_add(builder, llvm.splat(builder, llvm.read(builder, place, I32, 1)), row, sum_))
+            nexts = [_held(builder, builder.gep(place, [I64(4)])) for place in places]
+            after = [found, nexts, [_held(builder, builder.gep(panel[0], [I64(64)]))], [builder.sub(left[0], I64(1))]]
+            for values, ends in zip((so_far, places, panel, left), after, strict=True):
+                for value, end in zip(values, ends, strict=True):
+                    value.add_incoming(end, loop)
+            builder.cbranch(builder.icmp_signed("==", after[3][0], I64(0)), done, loop)
+            builder.position_at_end(done)
+            totals = []
+            for start, end in zip(begun, found, strict=True):
+                total = builder.phi(start.type)
+                total.add_incoming(start, before)
+                total.add_incoming(end, loop)
+                totals.append(total)
+            return context.make_tuple(builder, signature.return_type, totals)
+
+        return sums(sums, room, types.int64, x, types.int64, types.int64, types.int64), codegen
+
+    walk.__doc__ = doc
+    return walk
+
+
+def _add_bytes(builder: ir.IRBuilder, four: Any, weights: Any, sum_: Any) -> Any:
+    return builder.add(sum_, _by_pairs(builder, _BYTES, weights, builder.bitcast(four, _B64), SHORTS))
+
+
+def _add_pairs(builder: ir.IRBuilder, two: Any, weights: Any, sum_: Any) -> Any:
+    pairs = [builder.bitcast(value, SHORTS) for value in (two, weights)]
+    return builder.add(sum_, _by_pairs(builder, _PAIRS, *pairs, I32S))
+
+
+def _add_product(builder: ir.IRBuilder, one: Any, weights: Any, sum_: Any) -> Any:
+    given = [builder.bitcast(value, F16) for value in (one, weights)]
+    return llvm.call(builder, "llvm.fma.v16f32", F16, [*given, sum_])
+
+
+byte_sums = _walk(_add_bytes, "Sums of shorts and the products of four columns of bytes a step: unsigned weights.")
+short_sums = _walk(_add_pairs, "Sums of ints and the products of two columns of shorts a step (`pack_quad`).")
+float_sums = _walk(_add_product, "Sums of floats and the products of a column of floats a step (`pack_columns`).")
+
+
+@intrinsic
+def fold(typing, sums):
+    """Sums of shorts, two lanes a row, as sums of ints.
+
+    Parameters
+    ----------
+    sums : a tuple of vectors of 32 shorts.
+    """
+    kind = types.UniTuple(ints, len(sums))
+
+    def codegen(context, builder, signature, args):
+        ones = llvm.constant(SHORTS, 1)
+        found = [_by_pairs(builder, _PAIRS, sum_, ones, I32S) for sum_ in cgutils.unpack_tuple(builder, args[0])]
+        return context.make_tuple(builder, kind, found)
+
+    return kind(sums), codegen
+
+
+@intrinsic
+def store_exact(typing, y, n, panel, sums, scale, qs):
+    """y[n, 16 * panel : ...] = sums times the rows' scales and a token's, a token a row.
+
+    Parameters
+    ----------
+    y : f32 of two axes, written.
+    n, panel : the first token, and which 16 rows, i64.
+    sums : a tuple of vectors of sixteen ints, one a token.
+    scale : f32 [R].
+    qs : f32 [N].
+    """
+
+    def codegen(context, builder, signature, args):
+        row = builder.mul(args[2], I64(WIDTH))
+        scales = llvm.read(builder, llvm.address(context, builder, scale, args[4], [row]), F16, 4)
+        for t, sum_ in enumerate(cgutils.unpack_tuple(builder, args[3])):
+            token = builder.add(args[1], I64(t))
+            factor = llvm.splat(builder, builder.load(llvm.address(context, builder, qs, args[5], [token])))
+            value = builder.fmul(builder.fmul(builder.sitofp(sum_, F16), scales), factor)
+            llvm.write(builder, llvm.address(context, builder, y, args[0], [token, row]), value, 4)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, types.int64, sums, scale, qs), codegen
