@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from engine.kernels import integer_dots
+from engine.kernels import integer_dots, panel_sums
 from engine.kernels.panels import product, tile_of_groups
 from engine.kernels.sizes import AHEAD, TOKENS
 from engine.kernels.vectors import prefetch
@@ -32,4 +32,24 @@ def int4_tile(panels: int, tokens: int) -> Any:
     return tile_of_groups("int4", dots, 0, panels, tokens)
 
 
-int4_product = product(int4_tile, ((1, TOKENS), (1, TOKENS // 2), (1, 1)), block=1)
+@cache
+def int4_tile_of_bytes(panels: int, tokens: int) -> Any:
+    """`int4_tile` for activations whose low and high bytes are split, where products of bytes are added up in 16 bits:
+    a group's eight pairs stay below 8 * 2 * 15 * 128."""
+    assert panels == 1, "a tile of one panel"
+    both = 2 * tokens
+
+    def dots(found, m, a, panel, n, group, columns):
+        shorts = panel_sums.no_shorts(both)
+        for v in range(4):
+            at = 256 * group + 64 * v
+            prefetch(m.weight, panel * m.weight.shape[1] + at + AHEAD)
+            shorts = panel_sums.split_dots(shorts, m.weight, panel, at, a.q, n, 8 * group + v)
+        return panel_sums.joined(shorts)
+
+    return tile_of_groups("int4 bytes", dots, 0, panels, tokens)
+
+
+SIZES = ((1, TOKENS), (1, TOKENS // 2), (1, 1))
+int4_product = product(int4_tile, SIZES, block=1)
+int4_product_of_bytes = product(int4_tile_of_bytes, SIZES, block=1)

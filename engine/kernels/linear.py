@@ -19,12 +19,12 @@ from numba import types
 from numba.extending import overload
 
 from engine.kernels.inner import distinct, inner
-from engine.kernels.int4 import int4_product
+from engine.kernels.int4 import int4_product, int4_product_of_bytes
 from engine.kernels.int8 import int8_group_product, int8_product
 from engine.kernels.model import part
 from engine.kernels.register_tiles import load_rows, multiply_add, no_sums, store_totals
 from engine.kernels.scalars import bytes_of, widen
-from engine.kernels.sizes import AHEAD
+from engine.kernels.sizes import AHEAD, VNNI
 from engine.kernels.vectors import prefetch
 
 
@@ -88,6 +88,8 @@ def _pick(m, a, y, first, last, tokens, columns):
     kernel = {types.uint8: int4_product, types.int8: int8_product}.get(stored, float_product)
     if stored == types.int8 and part(a, "scales").ndim == 2:
         kernel = int8_group_product
+    if stored == types.uint8 and part(a, "q").dtype == types.uint16 and not VNNI:
+        kernel = int4_product_of_bytes
     return lambda m, a, y, first, last, tokens, columns: kernel(m, a, y, first, last, tokens, columns)
 
 

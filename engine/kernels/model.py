@@ -63,7 +63,7 @@ class Activations(NamedTuple):
     """What goes into a matrix, for N tokens: as it is, and rounded to whole numbers (`rounding.quantize`).
 
     x : f32 [N, K or wider], what a matrix of floats reads; the others are what one of integers does.
-    q : i16 or i8 (`rounding.holder`) [N, K or wider], in the order in which the products read them.
+    q : of a type that `rounding.holder` names [N, K or wider], in the order in which the products read them.
     scales : f32 [N], or by groups f32 [N, K / 32]: x = q * scale.
     sums : i32 [N, 1 + K / 32] the sum of q, then those of groups of 32.
     """

@@ -17,13 +17,13 @@ from numba.extending import overload
 from engine.kernels import integer_sums, packing, panel_sums
 from engine.kernels.inner import distinct, inner
 from engine.kernels.linear import add_bias, linear
-from engine.kernels.llvm import ints, shorts
+from engine.kernels.llvm import ints
 from engine.kernels.model import part
 from engine.kernels.register_tiles import no_sums, nothing, store_sums
 from engine.kernels.scalars import widen
 from engine.kernels.sizes import PACKED, VNNI
 
-_no_ints, _no_shorts = nothing(ints), nothing(shorts)
+_no_ints = nothing(ints)
 
 
 @inner()
@@ -100,7 +100,7 @@ def _byte_tile(tokens: int) -> Any:
     def nibbles(m, a, room, y, panel, n, columns):
         totals = no_sums(tokens)
         for group in range((columns + 31) // 32):
-            found = panel_sums.byte_sums(_no_shorts(tokens), room, 256 * group, a.q, n, 32 * group, 8)
+            found = panel_sums.byte_sums(panel_sums.no_shorts(tokens), room, 256 * group, a.q, n, 32 * group, 8)
             totals = add_group(totals, panel_sums.fold(found), m.scale, m.minimum, panel, group, a.sums, a.scales, n)
         store(y, n, panel, totals, m.scale, a.scales)
 

@@ -15,7 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, I8, I32, I32S, I64, SHORTS, WIDTH, has, ints
+from engine.kernels.llvm import F16, I8, I32, I32S, I64, SHORTS, WIDTH, has, ints, shorts
+from engine.kernels.register_tiles import nothing
 
 _B64 = ir.VectorType(I8, 64)
 
@@ -29,6 +30,8 @@ _PAIRS, _BYTES, _BITS = (
     else ("", "", 0)
 )
 MULTIPLIES_PAIRS = _BITS > 0
+
+no_shorts = nothing(shorts)
 
 
 def _by_pairs(builder: ir.IRBuilder, name: str, a: Any, b: Any, result: ir.VectorType) -> Any:
@@ -128,6 +131,61 @@ float_sums = _walk(_add_product, "Sums of floats and the products of a column of
 
 
 @intrinsic
+def split_dots(typing, sums, w, panel, at, q, n, quad):
+    """sums and the products of 64 bytes of int4 weights, the low nibbles those of `quad`, the high of `quad` + 4.
+
+    Parameters
+    ----------
+    sums : a tuple of vectors of 32 shorts: two a token, of the low bytes of activations and of the high ones.
+    w : u8 [panels, bytes]; the 64 begin at w[panel, at].
+    panel, at : i64.
+    q : u16 [N, K or wider], fours of low bytes and fours of high ones.
+    n, quad : the first token, and which four columns, i64.
+    """
+
+    def codegen(context, builder, signature, args):
+        found = list(cgutils.unpack_tuple(builder, args[0]))
+        stored = llvm.read(builder, llvm.address(context, builder, w, args[1], args[2:4]), _B64, 1)
+        shifted = builder.lshr(builder.bitcast(stored, SHORTS), llvm.constant(SHORTS, 4))
+        for half, bytes_ in enumerate((stored, builder.bitcast(shifted, _B64))):
+            nibbles = builder.and_(bytes_, llvm.constant(_B64, 15))
+            column = builder.mul(builder.add(args[6], I64(4 * half)), I64(4))
+            for t in range(len(found) // 2):
+                place = llvm.address(context, builder, q, args[4], [builder.add(args[5], I64(t)), column])
+                place = builder.bitcast(place, I32.as_pointer())
+                for part in (0, 1):
+                    four = llvm.splat(builder, llvm.read(builder, builder.gep(place, [I64(part)]), I32, 2))
+                    found[2 * t + part] = _add_bytes(builder, four, nibbles, found[2 * t + part])
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return sums(sums, w, types.int64, types.int64, q, types.int64, types.int64), codegen
+
+
+@intrinsic
+def joined(typing, sums):
+    """Sums of low and of high bytes, as `split_dots` leaves them, as sums of ints: the low and 256 times the high.
+
+    Parameters
+    ----------
+    sums : a tuple of vectors of 32 shorts.
+    """
+    kind = types.UniTuple(ints, len(sums) // 2)
+
+    def codegen(context, builder, signature, args):
+        given = cgutils.unpack_tuple(builder, args[0])
+        low, high = ([_folded(builder, sum_) for sum_ in given[part::2]] for part in (0, 1))
+        eight = llvm.constant(I32S, 8)
+        found = [builder.add(a, builder.shl(b, eight)) for a, b in zip(low, high, strict=True)]
+        return context.make_tuple(builder, kind, found)
+
+    return kind(sums), codegen
+
+
+def _folded(builder: ir.IRBuilder, sum_: Any) -> Any:
+    return _by_pairs(builder, _PAIRS, sum_, llvm.constant(SHORTS, 1), I32S)
+
+
+@intrinsic
 def fold(typing, sums):
     """Sums of shorts, two lanes a row, as sums of ints.
 
@@ -138,8 +196,7 @@ def fold(typing, sums):
     kind = types.UniTuple(ints, len(sums))
 
     def codegen(context, builder, signature, args):
-        ones = llvm.constant(SHORTS, 1)
-        found = [_by_pairs(builder, _PAIRS, sum_, ones, I32S) for sum_ in cgutils.unpack_tuple(builder, args[0])]
+        found = [_folded(builder, sum_) for sum_ in cgutils.unpack_tuple(builder, args[0])]
         return context.make_tuple(builder, kind, found)
 
     return kind(sums), codegen

@@ -48,7 +48,7 @@ class Scratch(NamedTuple):
     o: np.ndarray  # f32 [N, D]
     up: np.ndarray  # f32 [N, 2F or F]
     hx: np.ndarray  # f32 [N, max(D, HE, F)] what goes into a matrix, where weights are floats; else [0, 0]
-    hq: np.ndarray  # i16 or i8 (`rounding.holder`) [N, max(D, HE, F)] the same in whole numbers, where they are not
+    hq: np.ndarray  # (`rounding.holder`) [N, max(D, HE, F)] the same in whole numbers, where they are not
     hs: np.ndarray  # f32 [N] their scale, or f32 [N, max(D, HE, F) / 32] those of groups of 32
     sums: np.ndarray  # i32 [N, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
     h: np.ndarray  # f32 [T, `PACKED`, max(D, HE, F) and 16 more]
@@ -82,7 +82,7 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
         o=array((tokens, padded(hidden))),
         up=array((tokens, padded(up_rows.py_func(shape)))),
         hx=array((0, 0) if whole else (tokens, widest)),
-        hq=array((tokens, widest) if whole else (0, 0), holder(weights.qkv.dtype, bits)),
+        hq=array((tokens, widest) if whole else (0, 0), holder(weights.qkv.dtype, bits, packed=True)),
         hs=array((tokens, -(-widest // 32)) if bits == 8 else (tokens,)),
         sums=array((tokens, 2 + widest // 32), np.int32),
         h=array((threads, PACKED, widest + 16)),

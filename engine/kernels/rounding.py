@@ -26,16 +26,22 @@ SMALLEST = np.int32(np.float32(1e-34).view(np.int32))
 LARGEST = 127 * 256 + 127
 
 
-def holder(weights: np.dtype, bits: int) -> type:
-    """What holds an activation of 8 or up to 16 bits: bytes where the processor multiplies them by such weights.
+def holder(weights: np.dtype, bits: int, packed: bool) -> type:
+    """What holds activations for products with such weights: np.int8, bytes as they come; np.int16, shorts as they
+    come; np.uint16, fours of low bytes, then the same four's high ones, all signed.
+
+    Bytes where the processor multiplies them: by all weights with VNNI, else by nibbles.
 
     Parameters
     ----------
     weights : of int8, or uint8 for int4.
     bits : 8, or 16 for up to 16.
+    packed : whether `packed.many` reads them, else `linear.linear`.
     """
-    multiplies = VNNI > 0 or (weights == np.uint8 and MULTIPLIES_PAIRS)
-    return np.int8 if bits == 8 and multiplies else np.int16
+    nibbles = weights == np.uint8 and MULTIPLIES_PAIRS
+    if bits == 8:
+        return np.int8 if VNNI or nibbles else np.int16
+    return np.uint16 if VNNI or (nibbles and not packed) else np.int16
 
 
 def fewest_bits(weights: np.dtype) -> int:
@@ -45,7 +51,7 @@ def fewest_bits(weights: np.dtype) -> int:
     ----------
     weights : as `holder` takes it.
     """
-    return 8 if holder(weights, 8) is np.int8 else 16
+    return 8 if holder(weights, 8, packed=True) is np.int8 else 16
 
 
 @intrinsic
@@ -54,8 +60,7 @@ def store_whole(typing, q, row, column, value, factor, count):
 
     Parameters
     ----------
-    q : i16 or i8 of two axes, written. An int16 q holds them in the order in which the products read them: fours of low
-        bytes, fours of high ones, or shorts as they come; an int8 q has bytes as they come.
+    q : of two axes, written; of a type that `holder` names, which says in what order it has them.
     row, column : where, i64.
     value : sixteen floats.
     factor : float32 that they are multiplied by first.
@@ -71,7 +76,7 @@ def store_whole(typing, q, row, column, value, factor, count):
         place = llvm.address(context, builder, q, array, [row_value, column_value])
         if q.dtype == types.int8:
             llvm.write(builder, place, builder.trunc(whole, _B16), 1)
-        elif VNNI:
+        elif q.dtype == types.uint16:
             low = builder.trunc(whole, _B16)  # the lowest byte, read as signed
             rest = builder.sub(whole, builder.sext(low, I32S))
             high = builder.trunc(builder.ashr(rest, llvm.constant(I32S, 8)), _B16)
@@ -82,7 +87,8 @@ def store_whole(typing, q, row, column, value, factor, count):
         return whole
 
     signature = ints(q, types.int64, types.int64, floats, types.float32, types.int64)
-    return (signature, codegen) if q.dtype in (types.int16, types.int8) and q.layout == "C" and q.ndim == 2 else None
+    known = q.dtype in (types.int16, types.uint16, types.int8) and q.layout == "C" and q.ndim == 2
+    return (signature, codegen) if known else None
 
 
 @intrinsic

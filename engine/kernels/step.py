@@ -25,7 +25,7 @@ from engine.kernels.keep import keep
 from engine.kernels.linear import linear
 from engine.kernels.model import Activations, Shape, Weights, padded, part, qkv_rows, up_rows
 from engine.kernels.pointwise import activate, add, embed, norm, rotate
-from engine.kernels.rounding import quantize
+from engine.kernels.rounding import holder, quantize
 from engine.memory import array
 
 
@@ -34,7 +34,8 @@ class Scratch(NamedTuple):
 
     x: np.ndarray  # f32 [T, B, D] residual stream, one copy a thread so that no one waits to add
     h: np.ndarray  # f32 [T, B, max(D, HE, F)] what goes into a matrix
-    hq: np.ndarray  # i16 [T, B, max(D, HE, F)] the same in whole numbers, where weights are integers
+    hq: np.ndarray  # (`rounding.holder`) [T, B, max(D, HE, F)] the same in whole numbers, where weights are integers
+    head: np.ndarray  # (`rounding.holder`) [T, B, D] the same for the head, whose weights are int8 beside int4
     hs: np.ndarray  # f32 [T, B] their scale
     sums: np.ndarray  # i32 [T, B, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
     q: np.ndarray  # f32 [T, HE]
@@ -63,7 +64,8 @@ def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: i
     return Scratch(
         x=array((threads, batch, hidden)),
         h=array((threads, batch, widest)),
-        hq=array((threads, batch, widest), np.int16),
+        hq=array((threads, batch, widest), holder(weights.qkv.dtype, 16, packed=False)),
+        head=array((threads, batch, padded(hidden)), holder(weights.head.dtype, 16, packed=False)),
         hs=array((threads, batch)),
         sums=array((threads, batch, 2 + widest // 32), np.int32),
         q=array((threads, attended)),
@@ -170,7 +172,7 @@ def head(t, threads, x, rows, shape, w, s, logits):
     s : `Scratch`.
     logits : f32 [R, V or wider], written.
     """
-    a = _activations(t, s)
+    a = Activations(s.h[t], s.head[t], s.hs[t], s.sums[t])
     _norm(x, rows, w.norm, w.norm_bias, shape, a.x)
     _product(t, threads, model.head(w), a, logits, shape.vocabulary, rows, w.norm.shape[0])
 

@@ -26,7 +26,7 @@ from engine.kernels.linear import linear
 from engine.kernels.model import Activations, Cache, Matrix
 from engine.kernels.packed import many
 from engine.kernels.pointwise import activate, norm
-from engine.kernels.rounding import quantize
+from engine.kernels.rounding import holder, quantize
 from engine.kernels.sizes import BLOCK
 from engine.measure.sheet import Sheet
 from engine.measure.speed.compare import Say
@@ -161,8 +161,10 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
     s.up[...] = rng.standard_normal(s.up.shape)
     widest = max(getattr(params, name).shape[1] for name in MATRICES)
     a = Activations(s.up, s.hq, s.hs, s.sums)
+    of_step = a._replace(q=np.zeros(s.hq.shape, holder(weights.qkv.dtype, bits, packed=False)))
     for n in range(max(TOKENS)) if bits else ():
         _rounding(1, widest, a, n)
+        _rounding(1, widest, of_step, n)
     parts = ("", "_scale", "_minimum", "_bias")
     matrices = [
         (Matrix(*(getattr(weights, name + part) for part in parts)), getattr(params, name).shape) for name in MATRICES
@@ -174,7 +176,7 @@ def _of_weights(arch: Architecture, files: ModelFiles, precision: Precision, bit
 
     def multiply(repeat: int, tokens: int) -> None:
         for m, (rows, wide) in matrices:
-            _products(repeat, m, a, s.room[0], y, rows, tokens, wide)
+            _products(repeat, m, of_step if tokens <= STEP else a, s.room[0], y, rows, tokens, wide)
 
     for tokens in TOKENS:
         name = f"products of all layers, {words}: {_tokens(tokens)}"

@@ -8,12 +8,13 @@ import numba as nb
 import numpy as np
 import torch
 
-from engine.kernels import linear, packed, rounding, sizes
+from engine.kernels import linear, packed, rounding
 from engine.kernels.model import Activations, Matrix
 from engine.memory import array
 from engine.model.quantize import in_panels, panels, quantize_groups, quantize_rows, widen_groups
 
 WAYS = ("fp32", "half", "int8", "int4")
+INT8 = np.dtype(np.int8)
 NO_MINIMUM = np.zeros((0, 0), np.float32)
 
 
@@ -73,16 +74,17 @@ def _many(m, a, room, y, first, last, tokens, columns):
 def plain(whole: Activations, columns: int) -> np.ndarray:
     """i64 [N, columns], a multiple of 4: the whole numbers in the order of the columns."""
     q = whole.q[:, :columns]
-    if not sizes.VNNI:
+    if q.dtype != np.uint16:
         return q.astype(np.int64)
     halves = q.copy().view(np.int8).reshape(len(q), -1, 2, 4).astype(np.int64)  # fours of low and of high bytes
     return (halves[:, :, 0] + 256 * halves[:, :, 1]).reshape(len(q), -1)
 
 
-def rounded(x: np.ndarray, columns: int) -> Activations:
-    """Round x f32 [N, width], of which the first `columns` count."""
+def rounded(x: np.ndarray, columns: int, weights: np.dtype = INT8, many: bool = False) -> Activations:
+    """Round x f32 [N, width], of which the first `columns` count, for weights of that type."""
     sums = np.full((len(x), 2 + columns // 32), 12345, np.int32)
-    out = Activations(x, np.full(x.shape, 12345, np.int16), np.full(len(x), np.nan, np.float32), sums)
+    holder = rounding.holder(weights, 16, packed=many)
+    out = Activations(x, np.full(x.shape, 12345, holder), np.full(len(x), np.nan, np.float32), sums)
     _quantize(x, columns, out)
     return out
 
@@ -92,7 +94,7 @@ def rounded_by_groups(x: np.ndarray, columns: int, weights: np.dtype) -> Activat
     groups = -(-columns // 32)
     sums = np.full((len(x), 1 + groups), 12345, np.int32)
     scales = np.full((len(x), groups), np.nan, np.float32)
-    out = Activations(x, np.full(x.shape, 99, rounding.holder(weights, 8)), scales, sums)
+    out = Activations(x, np.full(x.shape, 99, rounding.holder(weights, 8, packed=True)), scales, sums)
     _quantize(x, columns, out)
     return out
 
@@ -127,7 +129,7 @@ def product(
     rows, columns = m.numbers.shape
     a = not_rounded(x)
     if m.integer:
-        a = rounded_by_groups(x, columns, m.weight.dtype) if by_groups else rounded(x, columns)
+        a = rounded_by_groups(x, columns, m.weight.dtype) if by_groups else rounded(x, columns, m.weight.dtype, many)
     y = np.full((len(x), -(-rows // 16) * 16), np.nan, np.float32)
     matrix = Matrix(m.weight, m.scale, m.minimum, np.zeros(0, np.float32) if bias is None else bias)
     last = rows if last is None else last

@@ -10,6 +10,7 @@ import pytest
 from numba.core import event
 
 from engine.backends.native import NativeBackend
+from engine.kernels import tiers
 from engine.kernels.compilation import Compilation, is_kept, types_of
 from engine.kernels.compiled import arguments
 from tests.engine.reference import opened
