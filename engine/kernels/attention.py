@@ -7,15 +7,12 @@ f32 [C] (int8) or [0].
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
 
 from engine.kernels import register_tiles as tiles
-from engine.kernels.inner import distinct, inner
+from engine.kernels.inner import inner
 from engine.kernels.scalars import bytes_of, exp, widen
-from engine.kernels.sizes import TOGETHER
+from engine.kernels.sizes import LANES
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
     fma,
@@ -48,42 +45,42 @@ def fetch(kept, position):
         prefetch(kept, position * kept.shape[1] + j)
 
 
-@cache
-def _four_positions(heads: int) -> Any:
-    """Scores of `heads` heads from r on at four positions from p on, into rows n and on."""
-    count = 4 * heads
-
-    @inner(forceinline=True)
-    @distinct(f"{heads}")
-    def four(q, r, keys, p, scores, n):
-        sums = tiles.no_sums(count)
-        for j in range(0, q.shape[1], 16):
-            sums = tiles.multiply_add(tiles.load_rows(q, r, j, heads), tiles.load_rows(keys, p, j, 4), sums)
-        tiles.store_four_totals(scores, n, p, sums)
-
-    return four
+@inner(forceinline=True)
+def _four_of_one(q, r, keys, p, scores, n):
+    """Scores of head r at four positions from p on, into row n."""
+    sums = tiles.no_sums(4)
+    for j in range(0, q.shape[1], 16):
+        sums = tiles.multiply_add(tiles.load_rows(q, r, j, 1), tiles.load_rows(keys, p, j, 4), sums)
+    tiles.store_four_totals(scores, n, p, sums)
 
 
-@cache
-def _four_columns(heads: int) -> Any:
-    """64 columns of the weighted sums of `heads` heads from score n on, into rows r and on."""
-    count = 4 * heads
-
-    @inner(forceinline=True)
-    @distinct(f"{heads}")
-    def four(scores, n, values, first, last, j, out, r):
-        sums = tiles.no_sums(count)
-        for p in range(first, last):
-            if heads > 1:
-                fetch(values, p + AHEAD)
-            sums = tiles.multiply_add(tiles.splat_rows(scores, n, p, heads), tiles.load_columns(values, p, j, 4), sums)
-        tiles.store_sums(out, r, j, sums, 4)
-
-    return four
+@inner(forceinline=True)
+def _four_of_three(q, r, keys, p, scores, n):
+    """Scores of three heads from r on at four positions from p on, into rows n and on."""
+    sums = tiles.no_lanes(12)
+    for j in range(0, q.shape[1], LANES):
+        sums = tiles.add_rows(tiles.lanes_of_rows(q, r, j, 3), keys, p, j, sums)
+    tiles.store_four_totals(scores, n, p, sums)
 
 
-_four_of_one, _four_of_three = _four_positions(1), _four_positions(3)
-_columns_of_one, _columns_of_three = _four_columns(1), _four_columns(3)
+@inner(forceinline=True)
+def _columns_of_one(scores, n, values, first, last, j, out, r):
+    """64 columns of the weighted sum of the head of score n, into row r."""
+    sums = tiles.no_sums(4)
+    for p in range(first, last):
+        sums = tiles.multiply_add(tiles.splat_rows(scores, n, p, 1), tiles.load_columns(values, p, j, 4), sums)
+    tiles.store_sums(out, r, j, sums, 4)
+
+
+@inner(forceinline=True)
+def _columns_of_three(scores, n, values, first, last, j, out, r):
+    """4 `LANES` columns of the weighted sums of three heads from score n on, into rows r and on."""
+    sums = tiles.no_lanes(12)
+    for p in range(first, last):
+        if j == 0:
+            fetch(values, p + AHEAD)
+        sums = tiles.add_columns(tiles.splat_lanes(scores, n, p, 3), values, p, j, sums)
+    tiles.store_sums(out, r, j, sums, 4)
 
 
 @inner()
@@ -213,7 +210,7 @@ def weigh_three(scores, n, values, scales, first, last, out, r):
         for h in range(3):
             for p in range(first, last):
                 scores[n + h, p] *= scales[p]
-    for j in range(0, values.shape[1], 64):
+    for j in range(0, values.shape[1], 4 * LANES):
         _columns_of_three(scores, n, values, first, last, j, out, r)
 
 
@@ -233,7 +230,7 @@ def attend(q, kept, first, last, scores, parts):
     """
     heads, size = q.shape
     keys, key_scales, values, value_scales = kept.keys, kept.key_scales, kept.values, kept.value_scales
-    threes = heads // 3 * 3 if TOGETHER == 3 and size % 64 == 0 else 0
+    threes = heads // 3 * 3 if size % 64 == 0 else 0
     for r in range(0, threes, 3):
         dots_of_three(q, r, keys, key_scales, first, last, scores, r)
     for r in range(threes, heads):

@@ -23,6 +23,7 @@ from engine.kernels import team
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_REASON = 300  # characters
+YIELDING = 10  # the niceness of the other process: whoever asks meanwhile is answered in plain torch, on the same cores
 
 
 def types_of(given: Sequence[Any]) -> tuple[numba.types.Type, ...]:
@@ -103,6 +104,8 @@ def main() -> None:
     """The other process: compile for the types that come by standard input."""
     types = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_asker, daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(YIELDING)
     team.work.compile(types)
 
 

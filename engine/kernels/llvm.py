@@ -38,6 +38,7 @@ class _VectorModel(models.PrimitiveModel):
 
 register_model(Vector)(_VectorModel)
 floats = Vector("f32x16", F16)
+eights = Vector("f32x8", ir.VectorType(FLOAT, 8))
 ints = Vector("i32x16", I32S)
 pairs = Vector("i32x32", PAIRS)
 shorts = Vector("i16x32", SHORTS)

@@ -116,8 +116,8 @@ def _add_bytes(builder: ir.IRBuilder, four: Any, weights: Any, sum_: Any) -> Any
 
 
 def _add_pairs(builder: ir.IRBuilder, two: Any, weights: Any, sum_: Any) -> Any:
-    pairs = [builder.bitcast(value, SHORTS) for value in (two, weights)]
-    return builder.add(sum_, _by_pairs(builder, _PAIRS, *pairs, I32S))
+    a, b = (builder.bitcast(value, SHORTS) for value in (two, weights))
+    return builder.add(sum_, _by_pairs(builder, _PAIRS, a, b, I32S))
 
 
 def _add_product(builder: ir.IRBuilder, one: Any, weights: Any, sum_: Any) -> Any:

@@ -1,6 +1,7 @@
 """Tiles of sums kept in registers: tuples of vectors of sixteen floats, how they begin, grow and are stored.
 
-A tile of I rows by J columns is a tuple of I * J vectors, one row after the other.
+A tile of I rows by J columns is a tuple of I * J vectors, one row after the other. Vectors of `lanes` are a register
+wide, so that twelve sums fit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, I64, floats
+from engine.kernels.llvm import I64, WIDTH, eights, floats
+from engine.kernels.sizes import LANES
 from engine.kernels.vectors import read, readable
 
 
@@ -35,23 +37,25 @@ def nothing(one: llvm.Vector) -> Any:
     return zeros
 
 
-no_sums = nothing(floats)
+lanes = floats if LANES == WIDTH else eights
+no_sums, no_lanes = nothing(floats), nothing(lanes)
 
 
-def _loads(doc: str, rows: int, columns: int) -> Any:
+def _loads(doc: str, rows: int, columns: int, one: llvm.Vector = floats) -> Any:
     """A `load` of several vectors, each so many rows and columns after the one before."""
 
     @intrinsic(prefer_literal=True)
     def load_several(typing, array, row, column, count):
         if not readable(array) or not isinstance(count, types.IntegerLiteral):
             return None
-        kind = types.UniTuple(floats, count.literal_value)
+        kind = types.UniTuple(one, count.literal_value)
 
         def codegen(context, builder, signature, args):
             found = []
             for i in range(len(kind)):
                 place = [builder.add(args[1], I64(rows * i)), builder.add(args[2], I64(columns * i))]
-                found.append(read(builder, array.dtype, llvm.address(context, builder, array, args[0], place)))
+                address = llvm.address(context, builder, array, args[0], place)
+                found.append(read(builder, array.dtype, address, one.llvm.count))
             return context.make_tuple(builder, kind, found)
 
         return kind(array, types.int64, types.int64, count), codegen
@@ -62,11 +66,29 @@ def _loads(doc: str, rows: int, columns: int) -> Any:
 
 load_rows = _loads("`load` of `count` rows: array[row + i, column : column + 16].", 1, 0)
 load_columns = _loads("`load` of `count` vectors of a row: array[row, column + 16 * i : column + 16 * i + 16].", 0, 16)
+lanes_of_rows = _loads("`load_rows` of `LANES` columns each.", 1, 0, lanes)
 
 
-@intrinsic(prefer_literal=True)
-def splat_rows(typing, array, row, column, count):
-    """A tuple of vectors of sixteen times array[row + i, column], float32, for i < count.
+def _splats(doc: str, one: llvm.Vector) -> Any:
+    @intrinsic(prefer_literal=True)
+    def splat_rows(typing, array, row, column, count):
+        if not isinstance(count, types.IntegerLiteral):
+            return None
+        kind = types.UniTuple(one, count.literal_value)
+
+        def codegen(context, builder, signature, args):
+            places = [[builder.add(args[1], I64(i)), args[2]] for i in range(len(kind))]
+            values = [builder.load(llvm.address(context, builder, array, args[0], place)) for place in places]
+            splats = [llvm.splat(builder, value, one.llvm.count) for value in values]
+            return context.make_tuple(builder, kind, splats)
+
+        return kind(array, types.int64, types.int64, count), codegen
+
+    splat_rows.__doc__ = doc
+    return splat_rows
+
+
+_DOC = """A tuple of vectors, each {} times array[row + i, column], float32, for i < count.
 
     Parameters
     ----------
@@ -74,16 +96,7 @@ def splat_rows(typing, array, row, column, count):
     row, column : of the first, i64.
     count : how many, a literal.
     """
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    kind = types.UniTuple(floats, count.literal_value)
-
-    def codegen(context, builder, signature, args):
-        places = [[builder.add(args[1], I64(i)), args[2]] for i in range(len(kind))]
-        values = [builder.load(llvm.address(context, builder, array, args[0], place)) for place in places]
-        return context.make_tuple(builder, kind, [llvm.splat(builder, value) for value in values])
-
-    return kind(array, types.int64, types.int64, count), codegen
+splat_rows, splat_lanes = _splats(_DOC.format("sixteen"), floats), _splats(_DOC.format("`LANES`"), lanes)
 
 
 @intrinsic
@@ -98,33 +111,66 @@ def multiply_add(typing, a, b, sums):
 
     def codegen(context, builder, signature, args):
         left, right, so_far = (cgutils.unpack_tuple(builder, arg) for arg in args)
-        pairs = [(x, y) for x in left for y in right]
-        found = [
-            llvm.call(builder, "llvm.fma.v16f32", F16, [x, y, sum_]) for (x, y), sum_ in zip(pairs, so_far, strict=True)
-        ]
+        found = list(so_far)
+        kind = so_far[0].type
+        for j, y in enumerate(right):  # in this order few of them are held at a time
+            for i, x in enumerate(left):
+                at = i * len(right) + j
+                found[at] = llvm.call(builder, f"llvm.fma.v{kind.count}f32", kind, [x, y, found[at]])
         return context.make_tuple(builder, signature.return_type, found)
 
     return sums(a, b, sums), codegen
 
 
+def _fused(doc: str, rows: int, columns: int) -> Any:
+    """`multiply_add` of vectors with four that are read when their turn comes, each so many rows and columns after the
+    one before: none waits in a register."""
+
+    @intrinsic
+    def fused(typing, a, array, row, column, sums):
+        def codegen(context, builder, signature, args):
+            left, found = (list(cgutils.unpack_tuple(builder, args[i])) for i in (0, 4))
+            kind = found[0].type
+            for j in range(4):
+                place = [builder.add(args[2], I64(rows * j)), builder.add(args[3], I64(columns * j))]
+                one = read(builder, array.dtype, llvm.address(context, builder, array, args[1], place), kind.count)
+                for i, x in enumerate(left):
+                    at = 4 * i + j
+                    found[at] = llvm.call(builder, f"llvm.fma.v{kind.count}f32", kind, [x, one, found[at]])
+            return context.make_tuple(builder, signature.return_type, found)
+
+        return sums(a, array, types.int64, types.int64, sums), codegen
+
+    fused.__doc__ = doc
+    return fused
+
+
+add_rows = _fused("sums[4 * i + j] + a[i] * array[row + j, column : column + `LANES`], for j < 4.", 1, 0)
+add_columns = _fused("sums[4 * i + j] + a[i] * array[row, column + `LANES` * j : ...], for j < 4.", 0, LANES)
+
+
 def _four_totals(builder: ir.IRBuilder, vectors: Any) -> Any:
-    """The sums of four vectors of 16 as one vector of 4, by transposing inside 128-bit lanes: 13 instructions."""
+    """The sums of four vectors as one vector of 4, by transposing inside 128-bit lanes: 13 instructions for 16."""
+    width = vectors[0].type.count
 
     def unpack(a: Any, b: Any, unit: int, high: int) -> Any:
         picked = []
-        for lane in range(0, 16, 4):
+        for lane in range(0, width, 4):
             first = [lane + 2 * high, lane + 2 * high + 1]
             if unit == 1:
-                picked += [first[0], 16 + first[0], first[1], 16 + first[1]]
+                picked += [first[0], width + first[0], first[1], width + first[1]]
             else:
-                picked += [*first, 16 + first[0], 16 + first[1]]
+                picked += [*first, width + first[0], width + first[1]]
         return llvm.shuffle(builder, a, b, picked)
 
     def join(a: Any, b: Any, unit: int) -> Any:
         return builder.fadd(unpack(a, b, unit, 0), unpack(a, b, unit, 1))
 
     a, b, c, d = vectors
-    return llvm.halved(builder, llvm.halved(builder, join(join(a, b, 1), join(c, d, 1), 2), builder.fadd), builder.fadd)
+    found = join(join(a, b, 1), join(c, d, 1), 2)
+    while found.type.count > 4:
+        found = llvm.halved(builder, found, builder.fadd)
+    return found
 
 
 @intrinsic
@@ -149,9 +195,9 @@ def store_four_totals(typing, array, row, column, sums):
     return types.void(array, types.int64, types.int64, sums), codegen
 
 
-def _stores(doc: str, value: Callable[[Any, Any], Any], place: Callable[[int, int], tuple[int, int]]) -> Any:
+def _stores(doc: str, value: Callable[[Any, Any], Any], place: Callable[[int, int, int], tuple[int, int]]) -> Any:
     """A function (array, row, column, sums, count) that writes `value` of every vector of a tile of `count` columns,
-    i-th row and j-th column, `place(i, j)` rows and columns after where the tile begins. The array is f32 of two
+    i-th row and j-th column, `place(i, j, width)` rows and columns after where the tile begins. The array is f32 of two
     axes."""
 
     @intrinsic(prefer_literal=True)
@@ -161,7 +207,8 @@ def _stores(doc: str, value: Callable[[Any, Any], Any], place: Callable[[int, in
 
         def codegen(context, builder, signature, args):
             for at, vector in enumerate(cgutils.unpack_tuple(builder, args[3])):
-                offsets = place(*divmod(at, count.literal_value))
+                i, j = divmod(at, count.literal_value)
+                offsets = place(i, j, vector.type.count)
                 indices = [builder.add(first, I64(offset)) for first, offset in zip(args[1:3], offsets, strict=True)]
                 address = llvm.address(context, builder, array, args[0], indices)
                 llvm.write(builder, address, value(builder, vector), 4)
@@ -174,12 +221,12 @@ def _stores(doc: str, value: Callable[[Any, Any], Any], place: Callable[[int, in
 
 
 store_sums = _stores(
-    "array[row + i, column + 16 * j : ...] = the j-th of `count` vectors of the tile's i-th row.",
+    "array[row + i, column + width * j : ...] = the j-th of `count` vectors of the tile's i-th row.",
     lambda builder, vector: vector,
-    lambda i, j: (i, 16 * j),
+    lambda i, j, width: (i, width * j),
 )
 store_totals = _stores(
     "array[row + j, column + i] = the sum of the j-th of `count` vectors of the tile's i-th row.",
     lambda builder, vector: llvm.total(builder, vector, builder.fadd),
-    lambda i, j: (j, i),
+    lambda i, j, width: (j, i),
 )

@@ -189,7 +189,7 @@ def quantize_by_token(x, r, columns, a, n):
     r : the row that is read.
     columns : K, how many of it count.
     a : `Activations`, whose q, scales and sums of token n are written: scales[n], sums[n, 0] the sum of all and
-        sums[n, 1 + g] that of columns 32 g to 32 g + 31. q is as wide as x.
+        sums[n, 1 + g] that of columns 32 g to 32 g + 31. q is wide enough for K rounded up to 16.
     n : the token.
     """
     # |q| * 127 * columns must fit an int32.

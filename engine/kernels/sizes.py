@@ -18,7 +18,7 @@ _WIDE = llvm.has("avx512f")  # 32 registers of 512 bits, else 16 of 256
 TOKENS = 8 if _WIDE else 2
 # The same in a tile of two panels, whose sums by groups of columns take as many again.
 GROUPED = 6 if _WIDE else 1
-# Heads that share keys and values and read them once.
-TOGETHER = 3 if _WIDE else 1
+# Floats of a vector in tiles of twelve sums for three heads that share keys and values: one register each.
+LANES = 16 if _WIDE else 8
 # Tokens whose sums with a packed panel of 16 rows fill the registers (`kernels.packed`). A multiple of 3.
 PACKED = 12 if _WIDE else 6

@@ -31,20 +31,23 @@ def readable(array: Any) -> bool:
     return stored and array.layout == "C" and array.ndim == 2
 
 
-def read(builder: ir.IRBuilder, stored: Any, address: Any) -> Any:
-    """The code that reads sixteen floats stored as `stored` at an address.
+def read(builder: ir.IRBuilder, stored: Any, address: Any, count: int = llvm.WIDTH) -> Any:
+    """The code that reads floats stored as `stored` at an address.
 
     Parameters
     ----------
     builder : where the code goes.
     stored : the array's Numba dtype.
     address : of the first element.
+    count : how many.
     """
+    kind = ir.VectorType(llvm.FLOAT, count)
     if stored == types.float32:
-        return llvm.read(builder, address, F16, 4)
+        return llvm.read(builder, address, kind, 4)
     if stored == types.uint16:
-        return builder.fpext(llvm.read(builder, address, ir.VectorType(HALF, 16), 2), F16)
-    return builder.sitofp(builder.sext(llvm.read(builder, address, ir.VectorType(I8, 16), 1), I32S), F16)
+        return builder.fpext(llvm.read(builder, address, ir.VectorType(HALF, count), 2), kind)
+    bytes_ = llvm.read(builder, address, ir.VectorType(I8, count), 1)
+    return builder.sitofp(builder.sext(bytes_, ir.VectorType(I32, count)), kind)
 
 
 @intrinsic
