@@ -39,7 +39,8 @@ class EngineConfig:
         for each head and position.
     prefill : arithmetic of prompts where weights are int8 or int4: "fp32" (weights widened), "int16" (integer products,
         activations rounded to up to 16 bits, as in decode), "int8" (to 8 bits, with a scale for each 32 of them).
-        "auto" takes the fastest on this machine: int8 only where the processor multiplies bytes (VNNI).
+        "auto" takes the fastest on this machine: int8 only where the processor multiplies bytes (VNNI; with int4
+        weights AVX2 too).
     prefix_cache_mb : megabytes of keys and values kept for prompts that begin alike; 0 switches reuse off.
     speculation : guess tokens that stand in the prompt (prompt lookup) where that pays: the same tokens, sooner.
     max_context : longest prompt + output in tokens; 0 takes the model's own window, at most 4096.

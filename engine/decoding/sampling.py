@@ -55,7 +55,9 @@ class Sampler:
         Raises NonFiniteLogits where the logits hold NaN or infinity: a number must never be drawn from those.
         """
         p = self.params
-        if not np.isfinite(logits.max()) or not np.isfinite(logits.min()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = logits.sum()  # one pass finds what is not finite; finite numbers may still be too large to add up
+        if not np.isfinite(total) and not np.isfinite(logits).all():
             raise NonFiniteLogits(
                 "The model produced numbers that are not finite: try precision fp32, or another model."
             )
