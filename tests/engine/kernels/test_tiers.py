@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[3]
 AS_EVERY_TIER = (
     "test_package.py", "test_team.py", "test_scalars.py", "test_vectors.py", "test_register_tiles.py",
     "test_attention.py", "test_int8.py", "test_int4.py", "test_groups.py", "test_linear.py", "test_packed.py",
-    "test_barrier.py",
+    "test_barrier.py", "test_panel_sums.py",
     "test_step.py::test_logits_equal_the_torch_twin_of_the_same_weights[int8-wide]",
+    "test_step.py::test_logits_equal_the_torch_twin_of_the_same_weights[int4-wide]",
     "test_prefill.py::test_the_residual_stream_equals_the_torch_twin[int8-wide]",
     "test_prefill.py::test_the_residual_stream_equals_the_torch_twin[fp32-wide]",
 )  # fmt: skip
