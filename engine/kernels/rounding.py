@@ -195,10 +195,23 @@ def quantize_by_token(x, r, columns, a, n):
     # |q| * 127 * columns must fit an int32.
     limit = np.float32(min(LARGEST, 2147483647 // (127 * columns)))
     a.scales[n], inverse = _scale(_largest_bits(x, r, columns), limit)
-    whole = np.int32(0)
-    for g in range((columns + 31) // 32):
-        whole += _round_group(x, r, g, columns, inverse, a, n)
+    whole, full = np.int32(0), columns // 32
+    for g in range(full):  # nothing is left out of these, as the compiler sees
+        whole += _round_group(x, r, g, 32 * g + 32, inverse, a, n)
+    if 32 * full < columns:
+        whole += _round_group(x, r, full, columns, inverse, a, n)
     a.sums[n, 0] = whole
+
+
+@inner(forceinline=True)
+def _scale_and_round(x, r, g, columns, a, n):
+    """Round columns 32 g to 32 g + 31 into a.q[n] with a scale of their own."""
+    j = 32 * g
+    top = largest(x, r, j, columns - j)
+    if j + 16 < columns:
+        top = max(top, largest(x, r, j + 16, columns - j - 16))
+    a.scales[n, g], inverse = _scale(top, np.float32(127))
+    _round_group(x, r, g, columns, inverse, a, n)
 
 
 @inner()
@@ -211,10 +224,8 @@ def quantize_by_groups(x, r, columns, a, n):
     a : `Activations` whose q is of `holder` and whose scales[n, g] are those of columns 32 g to 32 g + 31; else as
         there, but that sums[n, 0] stays what it is.
     """
-    for g in range((columns + 31) // 32):
-        j = 32 * g
-        top = largest(x, r, j, columns - j)
-        if j + 16 < columns:
-            top = max(top, largest(x, r, j + 16, columns - j - 16))
-        a.scales[n, g], inverse = _scale(top, np.float32(127))
-        _round_group(x, r, g, columns, inverse, a, n)
+    full = columns // 32
+    for g in range(full):
+        _scale_and_round(x, r, g, 32 * g + 32, a, n)
+    if 32 * full < columns:
+        _scale_and_round(x, r, full, columns, a, n)
