@@ -132,7 +132,7 @@ class NativeBackend(Backend):
 
         bits = 8 if self._prefill == "int8" else 16
         if self._prefill == "auto" and self._whole:
-            bits = fewest_bits(np.dtype(str(self.params.qkv.weight.dtype).removeprefix("torch.")))
+            bits = fewest_bits(self.params.qkv.weight[:0].numpy().dtype)
         return self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits
 
     def _compile(self) -> Generator[None, None, None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels.rounding import fewest_bits, holder
-from engine.kernels.sizes import PACKED
+from engine.kernels.panel_sums import MULTIPLIES_PAIRS
+from engine.kernels.rounding import fewest_bits
+from engine.kernels.sizes import PACKED, VNNI
 from tests.engine.kernels.products import activations, product, stored
 
 
@@ -40,7 +41,7 @@ def test_low_and_high_bytes_at_their_ends_are_exact(many: bool) -> None:
     assert (np.abs(product(m, x, many=many) - exact) <= bound).all()
 
 
-def test_bytes_hold_activations_only_where_they_are_multiplied() -> None:
-    for weights in (np.dtype(np.int8), np.dtype(np.uint8)):
-        assert fewest_bits(weights) == (8 if holder(weights, 8, packed=True) is np.int8 else 16)
-        assert holder(weights, 16, packed=True) in (np.int16, np.uint16)
+def test_prompts_round_to_bytes_where_these_are_multiplied() -> None:
+    """By all weights with VNNI, by nibbles on AVX2; elsewhere not."""
+    assert fewest_bits(np.dtype(np.int8)) == (8 if VNNI else 16)
+    assert fewest_bits(np.dtype(np.uint8)) == (8 if VNNI or MULTIPLIES_PAIRS else 16)
