@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Tokens of a prompt run at once by the compiled prefill. Its work space grows with them (6 MB), its speed no more:
-# measured, 512 are no faster, 128 are 8 % slower.
-CHUNK = 256
+# Tokens of a prompt run at once by the compiled prefill. Its work space grows with them, 24 KB each. Weights of whole
+# numbers: 512 are no faster, 128 are 8 % slower. Floats are read and laid out anew for each chunk, four times as many
+# bytes or twice: 256 are 4 % slower. The scheduler gives no more at once.
+CHUNK, FLOAT_CHUNK = 256, 512
 
 # Up to this many tokens that end a prompt (its beginning was reused) take the decode step, which reads weights as they
 # are stored; torch would widen them all first. With integer prefill no weight is widened, and its own numbers are kept.
@@ -85,6 +86,7 @@ class NativeBackend(Backend):
             stored_precision(config.kv_precision, config.precision),
         )  # fmt: skip
         self._whole = self.params.qkv.weight.dtype in (torch.int8, torch.uint8)  # weights are whole numbers
+        self._chunk = CHUNK if self._whole else FLOAT_CHUNK
         self._use_kernels = config.kernels and device.type == "cpu"
         self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear)
         self._threads = threads
@@ -133,7 +135,7 @@ class NativeBackend(Backend):
         bits = 8 if self._prefill == "int8" else 16
         if self._prefill == "auto" and self._whole:
             bits = fewest_bits(self.params.qkv.weight[:0].numpy().dtype)
-        return self.arch, self.params, self.cache, self._threads, MAX_ROWS, CHUNK, bits
+        return self.arch, self.params, self.cache, self._threads, MAX_ROWS, self._chunk, bits
 
     def _compile(self) -> Generator[None, None, None]:
         from numba.core.errors import NumbaError
@@ -153,8 +155,8 @@ class NativeBackend(Backend):
             self._compiled.logits(np.zeros((1, self.arch.hidden), np.float32))
             self._compiled_prefill = yield from choose_prefill(
                 self._prefill if self._whole else "auto",
-                lambda ids: self._run(spare, 0, ids, self.arch.layers, compiled=True),
-                lambda ids: self._run(spare, 0, ids, self.arch.layers, compiled=False),
+                lambda ids: self._run(spare, 0, ids, self.arch.layers, 1, compiled=True),
+                lambda ids: self._run(spare, 0, ids, self.arch.layers, 1, compiled=False),
                 f"{self._model}, {self._threads} threads"
                 + (f", activations of {bits} bits" if self._whole else "")
                 + (f", as {tiers.played()}" if tiers.played() else ""),
@@ -169,16 +171,28 @@ class NativeBackend(Backend):
         return torch.as_tensor(np.asarray(tokens, np.int64)).to(self.cache.keys.device)
 
     def _run(
-        self, slot: int, start: int, tokens: Sequence[int] | np.ndarray, layers: int, *, compiled: bool
+        self,
+        slot: int,
+        start: int,
+        tokens: Sequence[int] | np.ndarray,
+        layers: int,
+        wanted: int | None = None,
+        *,
+        compiled: bool,
     ) -> torch.Tensor:
-        """The residual stream [N, D] after `layers` layers, not normed; tokens go to the slot from `start` on."""
+        """The residual stream [W, D] of the last W = `wanted` tokens (None: of all) after `layers` layers, not normed;
+        tokens go to the slot from `start` on."""
+        count = len(tokens)
+        wanted = count if wanted is None else wanted
         if not compiled or self._compiled is None:
-            return self._decoder.hidden(self._ids(tokens), [Segment(slot, start, len(tokens))], layers, final=False)
+            residual = self._decoder.hidden(self._ids(tokens), [Segment(slot, start, count)], layers, final=False)
+            return residual[count - wanted :]
         ids = np.asarray(tokens, np.int64)
-        parts = [
-            self._compiled.prefill(ids[at : at + CHUNK], start + at, slot, layers).copy()
-            for at in range(0, len(ids), CHUNK)
-        ]
+        parts = []
+        for at in range(0, count, self._chunk):
+            part = ids[at : at + self._chunk]
+            of_part = max(0, min(len(part), at + len(part) - (count - wanted)))
+            parts.append(self._compiled.prefill(part, start + at, slot, layers, of_part).copy())
         return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def _logits(self, residual: torch.Tensor) -> np.ndarray:
@@ -193,8 +207,8 @@ class NativeBackend(Backend):
                 np.asarray(tokens, np.int64), np.arange(start, start + len(tokens)), np.full(len(tokens), slot)
             )
             return found[-1] if logits else None
-        residual = self._run(slot, start, tokens, self.arch.layers, compiled=self._compiled_prefill)
-        return self._logits(residual[-1:])[0] if logits else None
+        residual = self._run(slot, start, tokens, self.arch.layers, int(logits), compiled=self._compiled_prefill)
+        return self._logits(residual)[0] if logits else None
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
         if self._compiled is not None and len(tokens) <= MAX_ROWS:

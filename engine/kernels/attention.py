@@ -11,8 +11,9 @@ import numpy as np
 
 from engine.kernels import register_tiles as tiles
 from engine.kernels.inner import inner
-from engine.kernels.scalars import bytes_of, exp, widen
+from engine.kernels.scalars import exp, widen
 from engine.kernels.sizes import LANES
+from engine.kernels.three_heads import query_sums, weighted_sums
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
     fma,
@@ -23,7 +24,6 @@ from engine.kernels.vectors import (
     load,
     over,
     plus,
-    prefetch,
     put,
     splat,
     store,
@@ -32,17 +32,6 @@ from engine.kernels.vectors import (
 )
 
 LOWEST = np.float32(-1e30)
-
-# Positions fetched ahead of use: the processor's own read-ahead ends with a page, and a page of 4 KB is 32 positions.
-AHEAD = 32
-
-
-@inner()
-def fetch(kept, position):
-    """Ask for the cache lines of a position."""
-    step = 64 // bytes_of(kept)
-    for j in range(0, kept.shape[1], step):
-        prefetch(kept, position * kept.shape[1] + j)
 
 
 @inner(forceinline=True)
@@ -57,10 +46,7 @@ def _four_of_one(q, r, keys, p, scores, n):
 @inner(forceinline=True)
 def _four_of_three(q, r, keys, p, scores, n):
     """Scores of three heads from r on at four positions from p on, into rows n and on."""
-    sums = tiles.no_lanes(12)
-    for j in range(0, q.shape[1], LANES):
-        sums = tiles.add_rows(tiles.lanes_of_rows(q, r, j, 3), keys, p, j, sums)
-    tiles.store_four_totals(scores, n, p, sums)
+    tiles.store_four_totals(scores, n, p, query_sums(q, r, keys, p))
 
 
 @inner(forceinline=True)
@@ -75,12 +61,7 @@ def _columns_of_one(scores, n, values, first, last, j, out, r):
 @inner(forceinline=True)
 def _columns_of_three(scores, n, values, first, last, j, out, r):
     """4 `LANES` columns of the weighted sums of three heads from score n on, into rows r and on."""
-    sums = tiles.no_lanes(12)
-    for p in range(first, last):
-        if j == 0:
-            fetch(values, p + AHEAD)
-        sums = tiles.add_columns(tiles.splat_lanes(scores, n, p, 3), values, p, j, sums)
-    tiles.store_sums(out, r, j, sums, 4)
+    tiles.store_sums(out, r, j, weighted_sums(scores, n, values, first, last, j), 4)
 
 
 @inner()
@@ -128,8 +109,6 @@ def dots_of_three(q, r, keys, scales, first, last, scores, n):
     """
     fours = first + (last - first) // 4 * 4
     for p in range(first, fours, 4):
-        for ahead in range(4):
-            fetch(keys, p + AHEAD + ahead)
         _four_of_three(q, r, keys, p, scores, n)
     for h in range(3):
         if scales.shape[0] > 0:

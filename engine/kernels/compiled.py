@@ -151,7 +151,7 @@ class CompiledModel:
             return logits
         return self._step(tokens, positions, slots)
 
-    def prefill(self, tokens: np.ndarray, start: int, slot: int, layers: int) -> np.ndarray:
+    def prefill(self, tokens: np.ndarray, start: int, slot: int, layers: int, wanted: int | None = None) -> np.ndarray:
         """Run a chunk of a prompt through the first layers; the cache gains its positions.
 
         Parameters
@@ -159,16 +159,19 @@ class CompiledModel:
         tokens : i64 [N], at most the chunk.
         start, slot : they are at positions start, start + 1, ... of this slot.
         layers : how many are run.
+        wanted : of how many last tokens the result is wanted, W; None: of all. What only the others need is not
+            computed, which is most of the last layer.
 
         Returns
         -------
-        The residual stream f32 [N, D], not normed, valid until the next call.
+        The residual stream f32 [W, D] of the last tokens, not normed, valid until the next call.
         """
         assert len(tokens) <= self._chunk
+        wanted = len(tokens) if wanted is None else wanted
         self._chunk_work.tickets[:] = 0
         self._orders.tokens[: len(tokens)] = tokens
-        self._team(PREFILL, len(tokens), start, slot, layers)
-        return self._chunk_work.x[: len(tokens)]
+        self._team(PREFILL, len(tokens), start, slot, layers, wanted)
+        return self._chunk_work.x[len(tokens) - wanted : len(tokens)]
 
     def logits(self, residual: np.ndarray) -> np.ndarray:
         """Logits f32 [R, V] of residual streams f32 [R, D] after all layers, not normed; R at most the batch; valid

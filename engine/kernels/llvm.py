@@ -5,7 +5,7 @@ The types are LLVM vectors, so the same code becomes one AVX-512 register, two o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -139,6 +139,47 @@ def call(builder: ir.IRBuilder, name: str, result: Any, args: list[Any]) -> Any:
     """
     kind = ir.FunctionType(result, [arg.type for arg in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def held(builder: ir.IRBuilder, value: Any) -> Any:
+    """A value whose origin the compiler does not see, so that it stays in a register of its own and is counted up.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    value : a pointer or a whole number.
+    """
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
+
+
+def loop(builder: ir.IRBuilder, steps: Any, begun: Sequence[Any], step: Callable[[list[Any]], list[Any]]) -> list[Any]:
+    """Values that go through a step again and again, none of them through memory.
+
+    Parameters
+    ----------
+    builder : where the code goes; it goes on behind the loop.
+    steps : how many, i64; none where it is 0 or less.
+    begun : the values before.
+    step : gives the values after one step, of the same types.
+    """
+    before = builder.block
+    inside, done = (builder.append_basic_block(name) for name in ("steps", "done"))
+    builder.cbranch(builder.icmp_signed(">", steps, I64(0)), inside, done)
+    builder.position_at_end(inside)
+    passing = [builder.phi(value.type) for value in (*begun, steps)]
+    *given, left = passing
+    found = step(given)
+    after = [*found, builder.sub(left, I64(1))]
+    for value, start, end in zip(passing, (*begun, steps), after, strict=True):
+        value.add_incoming(start, before)
+        value.add_incoming(end, inside)
+    builder.cbranch(builder.icmp_signed("==", after[-1], I64(0)), done, inside)
+    builder.position_at_end(done)
+    ends = [builder.phi(value.type) for value in begun]
+    for value, start, end in zip(ends, begun, found, strict=True):
+        value.add_incoming(start, before)
+        value.add_incoming(end, inside)
+    return ends
 
 
 def halved(builder: ir.IRBuilder, vector: Any, add: Any) -> Any:

@@ -47,12 +47,6 @@ def _by_pairs(builder: ir.IRBuilder, name: str, a: Any, b: Any, result: ir.Vecto
     return found[0] if parts == 1 else llvm.shuffle(builder, found[0], found[1], range(result.count))
 
 
-def _held(builder: ir.IRBuilder, pointer: Any) -> Any:
-    """A pointer whose origin the compiler does not see, so that it stays in a register of its own and is counted up."""
-    kind = ir.FunctionType(pointer.type, [pointer.type])
-    return builder.asm(kind, "", "=r,0", [pointer], side_effect=False)
-
-
 def _walk(multiply_add: Callable, doc: str) -> Any:
     """A function (sums, room, at, x, n, column, steps) that adds to every sum, a token each, the products of 64 bytes
     of weights with four of activations, `steps` times: from room[at] and x[n + t, column] on.
@@ -73,37 +67,22 @@ def _walk(multiply_add: Callable, doc: str) -> Any:
                 for t in range(0, len(begun), 3)
             ]
             width = cgutils.unpack_tuple(builder, context.make_array(x)(context, builder, args[3]).shape)[1]
-            distance = _held(builder, builder.mul(width, I64(x.dtype.bitwidth // 8)))
-            before = builder.block
-            loop, done = (builder.append_basic_block(name) for name in ("products", "done"))
-            builder.cbranch(builder.icmp_signed(">", args[6], I64(0)), loop, done)
-            builder.position_at_end(loop)
+            distance = llvm.held(builder, builder.mul(width, I64(x.dtype.bitwidth // 8)))
 
-            def counted(start: Any) -> Any:
-                value = builder.phi(start.type)
-                value.add_incoming(start, before)
-                return value
+            def step(values: list[Any]) -> list[Any]:
+                panel, *places = values[len(begun) :]
+                row = llvm.read(builder, panel, _B64, 64)
+                found = []
+                for t, sum_ in enumerate(values[: len(begun)]):
+                    place = places[t // 3]
+                    place = builder.gep(place, [builder.mul(distance, I64(t % 3))]) if t % 3 else place
+                    four = llvm.splat(builder, llvm.read(builder, place, I32, 1))
+                    found.append(multiply_add(builder, four, row, sum_))
+                nexts = [builder.gep(panel, [I64(64)]), *(builder.gep(place, [I64(4)]) for place in places)]
+                return [*found, *(llvm.held(builder, place) for place in nexts)]
 
-            so_far, places, panel, left = [[counted(v) for v in vs] for vs in (begun, first, [weights], [args[6]])]
-            row = llvm.read(builder, panel[0], _B64, 64)
-            found = []
-            for t, sum_ in enumerate(so_far):
-                place = builder.gep(places[t // 3], [builder.mul(distance, I64(t % 3))]) if t % 3 else places[t // 3]
-                found.append(multiply_add(builder, llvm.splat(builder, llvm.read(builder, place, I32, 1)), row, sum_))
-            nexts = [_held(builder, builder.gep(place, [I64(4)])) for place in places]
-            after = [found, nexts, [_held(builder, builder.gep(panel[0], [I64(64)]))], [builder.sub(left[0], I64(1))]]
-            for values, ends in zip((so_far, places, panel, left), after, strict=True):
-                for value, end in zip(values, ends, strict=True):
-                    value.add_incoming(end, loop)
-            builder.cbranch(builder.icmp_signed("==", after[3][0], I64(0)), done, loop)
-            builder.position_at_end(done)
-            totals = []
-            for start, end in zip(begun, found, strict=True):
-                total = builder.phi(start.type)
-                total.add_incoming(start, before)
-                total.add_incoming(end, loop)
-                totals.append(total)
-            return context.make_tuple(builder, signature.return_type, totals)
+            found = llvm.loop(builder, args[6], [*begun, weights, *first], step)
+            return context.make_tuple(builder, signature.return_type, found[: len(begun)])
 
         return sums(sums, room, types.int64, x, types.int64, types.int64, types.int64), codegen
 

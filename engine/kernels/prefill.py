@@ -1,8 +1,8 @@
 """A prompt's chunk through all layers, compiled: T threads (`kernels.team`) walk them together.
 
 Products take their rows and everything between them takes its tokens from a shared counter, so that a core that is
-disturbed does less; nobody's numbers depend on who computes them, nor on how a prompt is cut into chunks. The slow twin
-is `decoder.hidden`.
+disturbed does less; nobody's numbers depend on who computes them, nor on how a prompt is cut into chunks. In the last
+layer only keys and values are computed of tokens whose result nobody wants. The slow twin is `decoder.hidden`.
 
 Shapes: N tokens at positions start, start + 1, ... of one slot; the letters of `kernels.step`.
 """
@@ -27,17 +27,19 @@ from engine.kernels.rounding import holder, quantize
 from engine.kernels.sizes import BLOCK, PACKED
 from engine.memory import array
 
-# What is done in a layer, one after the other. Threads meet after each; each has a counter of tickets of its own.
-BEGIN, QKV, ROTATE, ATTEND, OUT, NORM, UP, ACTIVATE, DOWN = range(9)
-PHASES = 9
+# What is done in a layer, one after the other, each with a counter of tickets of its own. Threads meet after each but
+# `QUERIES`.
+BEGIN, QUERIES, KEYS_VALUES, ROTATE, ATTEND, OUT, NORM, UP, ACTIVATE, DOWN = range(10)
+PHASES = 10
 
 
 class Chunk(NamedTuple):
-    """Tokens i64 [N] at positions start, start + 1, ... of a slot."""
+    """Tokens i64 [N] at positions start, start + 1, ... of a slot; results of the last `wanted` of them are."""
 
     tokens: np.ndarray
     start: int
     slot: int
+    wanted: int
 
 
 class Scratch(NamedTuple):
@@ -102,14 +104,14 @@ def _take(s, layer, phase):
 
 
 @inner()
-def _product(layer, phase, m, s, t, y, rows, tokens, columns):
-    """All rows of a matrix, a block a ticket, by thread t."""
-    a = Activations(s.hx, s.hq, s.hs, s.sums)
-    while True:
-        first = _take(s, layer, phase) * BLOCK
-        if first >= rows:
+def _product(layer, phase, m, s, t, y, begin, end, since, tokens, columns):
+    """Rows begin <= i < end of a matrix for tokens since <= n < tokens, a block a ticket, by thread t."""
+    a = Activations(s.hx[since:], s.hq[since:], s.hs[since:], s.sums[since:])
+    while since < tokens:
+        first = begin + _take(s, layer, phase) * BLOCK
+        if first >= end:
             return
-        many(m, a, s.room[t], y, first, min(first + BLOCK, rows), tokens, columns)
+        many(m, a, s.room[t], y[since:], first, min(first + BLOCK, end), tokens - since, columns)
 
 
 def _ready(h, r, columns, s, n):
@@ -125,11 +127,11 @@ def _ready_for(h, r, columns, s, n):
 
 
 @inner()
-def _begin(layer, layers, chunk, shape, w, s, h):
+def _begin(layer, layers, since, chunk, shape, w, s, h):
     """The layer before is added to the residual stream (the first: tokens are embedded), and this one's input normed,
     unless `layers` are done."""
     while True:
-        n = _take(s, layer, BEGIN)
+        n = since + _take(s, layer, BEGIN)
         if n >= chunk.tokens.shape[0]:
             return
         x = s.x[n]
@@ -143,9 +145,9 @@ def _begin(layer, layers, chunk, shape, w, s, h):
 
 
 @inner()
-def _rotate_and_keep(layer, chunk, shape, w, cache, s, row):
-    """Every token's queries are rotated in place, its keys and values go to the cache, and all positions so far are
-    widened for the chunk: 16 positions a ticket, whether they are the chunk's or were there before."""
+def _rotate_and_keep(layer, since, chunk, shape, w, cache, s, row):
+    """Queries are rotated in place, every token's keys and values go to the cache, and all positions so far are widened
+    for the chunk, unless nobody attends: 16 positions a ticket, whether they are the chunk's or were there before."""
     size = shape.head_dim
     factor = np.float32(1.0 / np.sqrt(size))
     last = chunk.start + chunk.tokens.shape[0]
@@ -157,37 +159,38 @@ def _rotate_and_keep(layer, chunk, shape, w, cache, s, row):
             cos = w.cos[position]
             sin = w.sin[position]
             qkv = s.qkv[position - chunk.start]
-            for r in range(shape.heads):
+            for r in range(shape.heads if position - chunk.start >= since else 0):
                 rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, row)
                 copy(row, qkv[r * size :])
             keep(qkv, position, chunk.slot, layer, shape, w, cache, row)
-        widen_all(cache, layer, chunk.slot, block, s.keys, s.values)
+        if since < chunk.tokens.shape[0]:
+            widen_all(cache, layer, chunk.slot, block, s.keys, s.values)
 
 
 @inner()
-def _attend(chunk, layer, shape, s, t):
-    """Causal attention of every token, the longest first, by thread t."""
+def _attend(layer, since, chunk, shape, s, t):
+    """Causal attention of tokens since <= n, the longest first, by thread t."""
     scores, h = s.scores[t], s.h[t]
     columns, count = shape.heads * shape.head_dim, chunk.tokens.shape[0]
     while True:
         end = count - PACKED * _take(s, layer, ATTEND)
-        if end <= 0:
+        if end <= since:
             return
-        if end >= PACKED:
+        if end - since >= PACKED:
             attend_many(s.qkv, end - PACKED, chunk.start, shape, s.keys, s.values, scores, h)
             for r in range(PACKED):
                 _ready(h, r, columns, s, end - PACKED + r)
         else:
-            for n in range(end):
+            for n in range(since, end):
                 attend_one(s.qkv, n, chunk.start, shape, s.keys, s.values, scores, h)
                 _ready(h, 0, columns, s, n)
 
 
 @inner()
-def _add_and_norm(layer, chunk, shape, w, s, h):
+def _add_and_norm(layer, since, chunk, shape, w, s, h):
     """What was attended to is added to the residual stream, and what feeds forward normed."""
     while True:
-        n = _take(s, layer, NORM)
+        n = since + _take(s, layer, NORM)
         if n >= chunk.tokens.shape[0]:
             return
         x = s.x[n]
@@ -197,10 +200,10 @@ def _add_and_norm(layer, chunk, shape, w, s, h):
 
 
 @inner()
-def _activate(layer, chunk, shape, s, h):
+def _activate(layer, since, chunk, shape, s, h):
     """Gates open what they open."""
     while True:
-        n = _take(s, layer, ACTIVATE)
+        n = since + _take(s, layer, ACTIVATE)
         if n >= chunk.tokens.shape[0]:
             return
         activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
@@ -219,29 +222,33 @@ def prefill(t, threads, words, arrivals, chunk, layers, shape, w, cache, s):
     chunk : `Chunk`.
     layers : how many are run.
     shape, w, cache : the model, as `kernels.model` describes it.
-    s : `Scratch` for N tokens or more, its tickets 0; x[:N] becomes the residual stream, not normed.
+    s : `Scratch` for N tokens or more, its tickets 0; x[N - wanted : N] becomes their residual stream, not normed.
     """
     count = chunk.tokens.shape[0]
     hidden, attended = w.norm.shape[0], shape.heads * shape.head_dim
+    queries = attended // 16 * 16  # a product begins with a panel
     h = s.h[t]
     for layer in range(layers):
-        _begin(layer, layers, chunk, shape, w, s, h)
+        since = 0 if layer + 1 < layers else count - chunk.wanted  # before it only keys and values are wanted
+        _begin(layer, layers, 0, chunk, shape, w, s, h)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, QKV, model.qkv(w, layer), s, t, s.qkv, qkv_rows(shape), count, hidden)
+        m = model.qkv(w, layer)
+        _product(layer, QUERIES, m, s, t, s.qkv, 0, queries, since, count, hidden)
+        _product(layer, KEYS_VALUES, m, s, t, s.qkv, queries, qkv_rows(shape), 0, count, hidden)
         arrivals = barrier(words, arrivals + threads)
-        _rotate_and_keep(layer, chunk, shape, w, cache, s, s.row[t])
+        _rotate_and_keep(layer, since, chunk, shape, w, cache, s, s.row[t])
         arrivals = barrier(words, arrivals + threads)
-        _attend(chunk, layer, shape, s, t)
+        _attend(layer, since, chunk, shape, s, t)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, OUT, model.out(w, layer), s, t, s.o, hidden, count, attended)
+        _product(layer, OUT, model.out(w, layer), s, t, s.o, 0, hidden, since, count, attended)
         arrivals = barrier(words, arrivals + threads)
-        _add_and_norm(layer, chunk, shape, w, s, h)
+        _add_and_norm(layer, since, chunk, shape, w, s, h)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, UP, model.up(w, layer), s, t, s.up, up_rows(shape), count, hidden)
+        _product(layer, UP, model.up(w, layer), s, t, s.up, 0, up_rows(shape), since, count, hidden)
         arrivals = barrier(words, arrivals + threads)
-        _activate(layer, chunk, shape, s, h)
+        _activate(layer, since, chunk, shape, s, h)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, DOWN, model.down(w, layer), s, t, s.o, hidden, count, shape.feed_forward)
+        _product(layer, DOWN, model.down(w, layer), s, t, s.o, 0, hidden, since, count, shape.feed_forward)
         arrivals = barrier(words, arrivals + threads)
-    _begin(layers, layers, chunk, shape, w, s, h)
+    _begin(layers, layers, count - chunk.wanted, chunk, shape, w, s, h)
     return arrivals

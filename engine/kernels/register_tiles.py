@@ -1,7 +1,6 @@
 """Tiles of sums kept in registers: tuples of vectors of sixteen floats, how they begin, grow and are stored.
 
-A tile of I rows by J columns is a tuple of I * J vectors, one row after the other. Vectors of `lanes` are a register
-wide, so that twelve sums fit.
+A tile of I rows by J columns is a tuple of I * J vectors, one row after the other.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import I64, WIDTH, eights, floats
-from engine.kernels.sizes import LANES
+from engine.kernels.llvm import I64, floats
 from engine.kernels.vectors import read, readable
 
 
@@ -37,25 +35,24 @@ def nothing(one: llvm.Vector) -> Any:
     return zeros
 
 
-lanes = floats if LANES == WIDTH else eights
-no_sums, no_lanes = nothing(floats), nothing(lanes)
+no_sums = nothing(floats)
 
 
-def _loads(doc: str, rows: int, columns: int, one: llvm.Vector = floats) -> Any:
+def _loads(doc: str, rows: int, columns: int) -> Any:
     """A `load` of several vectors, each so many rows and columns after the one before."""
 
     @intrinsic(prefer_literal=True)
     def load_several(typing, array, row, column, count):
         if not readable(array) or not isinstance(count, types.IntegerLiteral):
             return None
-        kind = types.UniTuple(one, count.literal_value)
+        kind = types.UniTuple(floats, count.literal_value)
 
         def codegen(context, builder, signature, args):
             found = []
             for i in range(len(kind)):
                 place = [builder.add(args[1], I64(rows * i)), builder.add(args[2], I64(columns * i))]
                 address = llvm.address(context, builder, array, args[0], place)
-                found.append(read(builder, array.dtype, address, one.llvm.count))
+                found.append(read(builder, array.dtype, address))
             return context.make_tuple(builder, kind, found)
 
         return kind(array, types.int64, types.int64, count), codegen
@@ -66,29 +63,11 @@ def _loads(doc: str, rows: int, columns: int, one: llvm.Vector = floats) -> Any:
 
 load_rows = _loads("`load` of `count` rows: array[row + i, column : column + 16].", 1, 0)
 load_columns = _loads("`load` of `count` vectors of a row: array[row, column + 16 * i : column + 16 * i + 16].", 0, 16)
-lanes_of_rows = _loads("`load_rows` of `LANES` columns each.", 1, 0, lanes)
 
 
-def _splats(doc: str, one: llvm.Vector) -> Any:
-    @intrinsic(prefer_literal=True)
-    def splat_rows(typing, array, row, column, count):
-        if not isinstance(count, types.IntegerLiteral):
-            return None
-        kind = types.UniTuple(one, count.literal_value)
-
-        def codegen(context, builder, signature, args):
-            places = [[builder.add(args[1], I64(i)), args[2]] for i in range(len(kind))]
-            values = [builder.load(llvm.address(context, builder, array, args[0], place)) for place in places]
-            splats = [llvm.splat(builder, value, one.llvm.count) for value in values]
-            return context.make_tuple(builder, kind, splats)
-
-        return kind(array, types.int64, types.int64, count), codegen
-
-    splat_rows.__doc__ = doc
-    return splat_rows
-
-
-_DOC = """A tuple of vectors, each {} times array[row + i, column], float32, for i < count.
+@intrinsic(prefer_literal=True)
+def splat_rows(typing, array, row, column, count):
+    """A tuple of vectors, each sixteen times array[row + i, column], float32, for i < count.
 
     Parameters
     ----------
@@ -96,7 +75,16 @@ _DOC = """A tuple of vectors, each {} times array[row + i, column], float32, for
     row, column : of the first, i64.
     count : how many, a literal.
     """
-splat_rows, splat_lanes = _splats(_DOC.format("sixteen"), floats), _splats(_DOC.format("`LANES`"), lanes)
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = types.UniTuple(floats, count.literal_value)
+
+    def codegen(context, builder, signature, args):
+        places = [[builder.add(args[1], I64(i)), args[2]] for i in range(len(kind))]
+        values = [builder.load(llvm.address(context, builder, array, args[0], place)) for place in places]
+        return context.make_tuple(builder, kind, [llvm.splat(builder, value) for value in values])
+
+    return kind(array, types.int64, types.int64, count), codegen
 
 
 @intrinsic
@@ -120,33 +108,6 @@ def multiply_add(typing, a, b, sums):
         return context.make_tuple(builder, signature.return_type, found)
 
     return sums(a, b, sums), codegen
-
-
-def _fused(doc: str, rows: int, columns: int) -> Any:
-    """`multiply_add` of vectors with four that are read when their turn comes, each so many rows and columns after the
-    one before: none waits in a register."""
-
-    @intrinsic
-    def fused(typing, a, array, row, column, sums):
-        def codegen(context, builder, signature, args):
-            left, found = (list(cgutils.unpack_tuple(builder, args[i])) for i in (0, 4))
-            kind = found[0].type
-            for j in range(4):
-                place = [builder.add(args[2], I64(rows * j)), builder.add(args[3], I64(columns * j))]
-                one = read(builder, array.dtype, llvm.address(context, builder, array, args[1], place), kind.count)
-                for i, x in enumerate(left):
-                    at = 4 * i + j
-                    found[at] = llvm.call(builder, f"llvm.fma.v{kind.count}f32", kind, [x, one, found[at]])
-            return context.make_tuple(builder, signature.return_type, found)
-
-        return sums(a, array, types.int64, types.int64, sums), codegen
-
-    fused.__doc__ = doc
-    return fused
-
-
-add_rows = _fused("sums[4 * i + j] + a[i] * array[row + j, column : column + `LANES`], for j < 4.", 1, 0)
-add_columns = _fused("sums[4 * i + j] + a[i] * array[row, column + `LANES` * j : ...], for j < 4.", 0, LANES)
 
 
 def _four_totals(builder: ir.IRBuilder, vectors: Any) -> Any:

@@ -23,7 +23,7 @@ from engine.memory import array
 
 # Words of `Orders`; `barrier.ARRIVED` and the count of its sleepers are the first two cache lines.
 ORDER = 2 * LINE  # how many orders were given; the next line counts who sleeps until there is another
-KIND, COUNT, START, SLOT, LAYERS, ARRIVALS = range(4 * LINE, 4 * LINE + 6)
+KIND, COUNT, START, SLOT, LAYERS, WANTED, ARRIVALS = range(4 * LINE, 4 * LINE + 7)
 WORDS = 5 * LINE
 
 STEP, HEAD, PREFILL, END = range(4)  # what an order may ask for
@@ -75,7 +75,7 @@ def _share(t, threads, o, shape, weights, cache, decode, chunk):
     elif kind == HEAD:
         steps.head(t, threads, o.residual, count, shape, weights, decode, o.logits)
     else:
-        part = chunks.Chunk(o.tokens[:count], words[START], words[SLOT])
+        part = chunks.Chunk(o.tokens[:count], words[START], words[SLOT], words[WANTED])
         arrivals = chunks.prefill(t, threads, words, arrivals, part, words[LAYERS], shape, weights, cache, chunk)
     barrier(words, arrivals + threads)
 
@@ -149,16 +149,17 @@ class Team:
         for helper in helpers:
             helper.start()
 
-    def __call__(self, kind: int, count: int, start: int = 0, slot: int = 0, layers: int = 0) -> None:
+    def __call__(self, kind: int, count: int, start: int = 0, slot: int = 0, layers: int = 0, wanted: int = 0) -> None:
         """Carry out an order whose arrays stand in `Orders`.
 
         Parameters
         ----------
         kind : `STEP`, `HEAD` or `PREFILL`.
         count : tokens of the step or chunk, or rows of `residual`.
-        start, slot, layers : of a chunk: the position and slot of its first token, and how many layers are run.
+        start, slot, layers, wanted : of a chunk: the position and slot of its first token, how many layers are run, and
+            of how many last tokens the result is wanted.
         """
-        self._words[KIND : LAYERS + 1] = kind, count, start, slot, layers
+        self._words[KIND : WANTED + 1] = kind, count, start, slot, layers, wanted
         work(0, *self._given)
 
 

@@ -228,6 +228,13 @@ total = _total(floats, types.float32, "fadd", "The sum of sixteen floats, always
 int_total = _total(ints, types.int32, "add", "The sum of sixteen ints.")
 
 
+def ask(builder: ir.IRBuilder, place: Any) -> None:
+    """Ask for the cache line of an address, a pointer to bytes; there may be nothing."""
+    kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [place, I32(0), I32(3), I32(1)])
+
+
 @intrinsic
 def prefetch(typing, array, offset):
     """Ask for the cache line of an array's element `offset`, counted flat; it may lie beyond the end.
@@ -240,11 +247,7 @@ def prefetch(typing, array, offset):
 
     def codegen(context, builder, signature, args):
         struct = context.make_array(array)(context, builder, args[0])
-        pointer = I8.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        address = builder.bitcast(builder.gep(struct.data, [args[1]]), pointer)
-        builder.call(function, [address, I32(0), I32(3), I32(1)])
+        ask(builder, builder.bitcast(builder.gep(struct.data, [args[1]]), I8.as_pointer()))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen

@@ -91,6 +91,21 @@ def test_cut_into_chunks_or_after_a_reused_beginning_the_bits_are_the_same(famil
     assert np.array_equal(found, whole[60:])
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "wide"])
+@pytest.mark.parametrize(("pair", "bits"), [*((pair, 16) for pair in PAIRS), ("int8", 8), ("int4", 8)])
+def test_what_nobody_wants_changes_no_bit_of_the_rest(family: str, pair: str, bits: int) -> None:
+    twin = empty(family, pair)
+    model, layers = compiled(twin, bits=bits), twin.arch.layers
+    whole = model.prefill(TEXT, 0, 0, layers).copy()
+    for wanted in (0, 1, 5, 31, 90):
+        for part in twin.cache.parts:
+            part[:, 1] = 0
+        found = model.prefill(TEXT, 0, 1, layers, wanted)
+        assert np.array_equal(found, whole[90 - wanted :]), wanted
+        for part in twin.cache.parts:
+            assert torch.equal(part[:, 1, :, :90], part[:, 0, :, :90]), wanted
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_any_number_of_threads_gives_the_same_bits(pair: str) -> None:
     found = []
