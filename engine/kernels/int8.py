@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from engine.kernels import integer_dots, integer_sums
+from engine.kernels import integer_dots, integer_sums, panel_sums
 from engine.kernels.inner import distinct, inner
 from engine.kernels.panels import product, tile_of_groups
-from engine.kernels.sizes import AHEAD, GROUPED, TOKENS
+from engine.kernels.sizes import AHEAD, GROUPED, PACKED, TOKENS, VNNI
 from engine.kernels.vectors import prefetch
 
 
@@ -37,6 +37,30 @@ def int8_tile(panels: int, tokens: int) -> Any:
 
 
 @cache
+def int8_tile_of_shorts(panels: int, tokens: int) -> Any:
+    """`int8_tile` where shorts are multiplied by pairs, and no bytes by fours. A few tokens keep the sums of 16 rows in
+    registers, more those of eight and then of the next eight."""
+    assert panels == 1, "a tile of one panel"
+
+    def whole(m, a, at, n, steps):
+        return panel_sums.stored_sums(panel_sums.no_pairs(tokens), m.weight, at, a.q, n, 0, steps)
+
+    def halves(m, a, at, n, steps):
+        first = panel_sums.stored_sums(panel_sums.no_ints(tokens), m.weight, at, a.q, n, 0, steps)
+        return first + panel_sums.stored_sums(panel_sums.no_ints(tokens), m.weight, at + 32, a.q, n, 0, steps)
+
+    sums = inner(forceinline=True)(distinct(f"{tokens}")(halves if tokens > PACKED // 2 else whole))
+
+    @inner(forceinline=True)
+    @distinct(f"{tokens}")
+    def tile(m, a, y, panel, n, columns):
+        found = panel_sums.added(sums(m, a, panel * m.weight.shape[1], n, (columns + 3) // 4))
+        panel_sums.store_exact(y, n, panel, found, m.scale, a.scales)
+
+    return tile
+
+
+@cache
 def int8_group_tile(panels: int, tokens: int) -> Any:
     """`int8_tile` for activations that have a scale for each group of 32 columns."""
     dot = integer_dots.dots(panels)
@@ -49,5 +73,8 @@ def int8_group_tile(panels: int, tokens: int) -> Any:
     return tile_of_groups("int8", dots, -128, panels, tokens)
 
 
-int8_product = product(int8_tile, ((1, TOKENS), (1, TOKENS // 2), (1, 1)), block=2)
+if panel_sums.MULTIPLIES_PAIRS and not VNNI:
+    int8_product = product(int8_tile_of_shorts, ((1, PACKED), (1, PACKED // 3), (1, 1)), block=2)
+else:
+    int8_product = product(int8_tile, ((1, TOKENS), (1, TOKENS // 2), (1, 1)), block=2)
 int8_group_product = product(int8_group_tile, ((2, GROUPED), (2, 1), (2, 1)), block=2)

@@ -2,6 +2,7 @@
 
 At a step 64 bytes of weights (`kernels.packing`) meet four bytes of every token's activations: one float, two shorts or
 four bytes. A sum is a token's: a vector of 16 lanes of 32 bits, a row a lane; for bytes it is one of 32 lanes of 16.
+Int8 weights as they are stored meet eight bytes, four shorts; a row has two lanes then.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.kernels import llvm
-from engine.kernels.llvm import F16, I8, I32, I32S, I64, SHORTS, WIDTH, has, ints, shorts
+from engine.kernels.llvm import F16, I8, I32, I32S, I64, SHORTS, WIDTH, has, ints, pairs, shorts
 from engine.kernels.register_tiles import nothing
+from engine.kernels.sizes import AHEAD
+from engine.kernels.vectors import ask
 
 _B64 = ir.VectorType(I8, 64)
 
@@ -31,7 +34,7 @@ _PAIRS, _BYTES, _BITS = (
 )
 MULTIPLIES_PAIRS = _BITS > 0
 
-no_shorts = nothing(shorts)
+no_shorts, no_ints, no_pairs = nothing(shorts), nothing(ints), nothing(pairs)
 
 
 def _by_pairs(builder: ir.IRBuilder, name: str, a: Any, b: Any, result: ir.VectorType) -> Any:
@@ -47,9 +50,11 @@ def _by_pairs(builder: ir.IRBuilder, name: str, a: Any, b: Any, result: ir.Vecto
     return found[0] if parts == 1 else llvm.shuffle(builder, found[0], found[1], range(result.count))
 
 
-def _walk(multiply_add: Callable, doc: str) -> Any:
-    """A function (sums, room, at, x, n, column, steps) that adds to every sum, a token each, the products of 64 bytes
-    of weights with four of activations, `steps` times: from room[at] and x[n + t, column] on.
+def _walk(multiply_add: Callable, doc: str, lane: int = 4, given: ir.IntType = I32, ahead: int = 0) -> Any:
+    """A function (sums, weights, at, x, n, column, steps) that adds to each sum, a token each, products of weights with
+    as many bytes of activations as `given` has, `steps` times: from element `at` of the weights, counted flat, and from
+    x[n + t, column] on. A step takes `lane` bytes of weights for each of a sum's lanes and goes on by 64. What is read
+    `ahead` bytes later is asked for, unless that is 0.
 
     All sums stay in registers. Tokens are addressed by threes from a pointer each and the distance between rows.
     """
@@ -59,7 +64,9 @@ def _walk(multiply_add: Callable, doc: str) -> Any:
         def codegen(context, builder, signature, args):
             begun = cgutils.unpack_tuple(builder, args[0])
             bytes_ = I8.as_pointer()
-            weights = builder.bitcast(llvm.address(context, builder, room, args[1], [args[2]]), bytes_)
+            taken = lane * begun[0].type.count
+            place = [I64(0)] * (room.ndim - 1) + [args[2]]
+            weights = builder.bitcast(llvm.address(context, builder, room, args[1], place), bytes_)
             first = [
                 builder.bitcast(
                     llvm.address(context, builder, x, args[3], [builder.add(args[4], I64(t)), args[5]]), bytes_
@@ -71,14 +78,17 @@ def _walk(multiply_add: Callable, doc: str) -> Any:
 
             def step(values: list[Any]) -> list[Any]:
                 panel, *places = values[len(begun) :]
-                row = llvm.read(builder, panel, _B64, 64)
+                if ahead:
+                    ask(builder, builder.gep(panel, [I64(ahead)]))
+                row = llvm.read(builder, panel, ir.VectorType(I8, taken), taken)
                 found = []
                 for t, sum_ in enumerate(values[: len(begun)]):
                     place = places[t // 3]
                     place = builder.gep(place, [builder.mul(distance, I64(t % 3))]) if t % 3 else place
-                    four = llvm.splat(builder, llvm.read(builder, place, I32, 1))
-                    found.append(multiply_add(builder, four, row, sum_))
-                nexts = [builder.gep(panel, [I64(64)]), *(builder.gep(place, [I64(4)]) for place in places)]
+                    one = llvm.splat(builder, llvm.read(builder, place, given, 1), 512 // given.width)
+                    found.append(multiply_add(builder, one, row, sum_))
+                size = I64(given.width // 8)
+                nexts = [builder.gep(panel, [I64(64)]), *(builder.gep(place, [size]) for place in places)]
                 return [*found, *(llvm.held(builder, place) for place in nexts)]
 
             found = llvm.loop(builder, args[6], [*begun, weights, *first], step)
@@ -99,13 +109,25 @@ def _add_pairs(builder: ir.IRBuilder, two: Any, weights: Any, sum_: Any) -> Any:
     return builder.add(sum_, _by_pairs(builder, _PAIRS, a, b, I32S))
 
 
+def _add_widened(builder: ir.IRBuilder, four: Any, weights: Any, sum_: Any) -> Any:
+    found = []
+    for first in range(0, sum_.type.count, WIDTH):
+        wide = builder.sext(llvm.shuffle(builder, weights, None, range(2 * first, 2 * first + 32)), SHORTS)
+        part = llvm.shuffle(builder, sum_, None, range(first, first + WIDTH))
+        found.append(_add_pairs(builder, four, wide, part))
+    return found[0] if len(found) == 1 else llvm.shuffle(builder, *found, range(32))
+
+
 def _add_product(builder: ir.IRBuilder, one: Any, weights: Any, sum_: Any) -> Any:
     given = [builder.bitcast(value, F16) for value in (one, weights)]
     return llvm.call(builder, "llvm.fma.v16f32", F16, [*given, sum_])
 
 
-byte_sums = _walk(_add_bytes, "Sums of shorts and the products of four columns of bytes a step: unsigned weights.")
+byte_sums = _walk(_add_bytes, "Sums of shorts and the products of four columns of bytes a step: unsigned weights.", 2)
 short_sums = _walk(_add_pairs, "Sums of ints and the products of two columns of shorts a step (`pack_quad`).")
+stored_sums = _walk(
+    _add_widened, "Sums of ints and the products of four columns of int8 weights a step: 16 rows, or 8.", 2, I64, AHEAD
+)
 float_sums = _walk(_add_product, "Sums of floats and the products of a column of floats a step (`pack_columns`).")
 
 
@@ -162,6 +184,28 @@ def joined(typing, sums):
 
 def _folded(builder: ir.IRBuilder, sum_: Any) -> Any:
     return _by_pairs(builder, _PAIRS, sum_, llvm.constant(SHORTS, 1), I32S)
+
+
+@intrinsic
+def added(typing, sums):
+    """Sums of ints, two lanes a row, as one lane each.
+
+    Parameters
+    ----------
+    sums : a tuple of vectors of 32 ints; or of 16, those of eight rows and then those of the next eight.
+    """
+    halves = sums.dtype == ints
+    kind = types.UniTuple(ints, len(sums) // (1 + halves))
+
+    def codegen(context, builder, signature, args):
+        given = cgutils.unpack_tuple(builder, args[0])
+        found = []
+        for t in range(len(kind)):
+            both = (given[t], given[len(kind) + t]) if halves else (given[t], None)
+            found.append(builder.add(*(llvm.shuffle(builder, *both, range(lane, 32, 2)) for lane in (0, 1))))
+        return context.make_tuple(builder, kind, found)
+
+    return kind(sums), codegen
 
 
 @intrinsic
