@@ -12,20 +12,21 @@ from typing import Any
 
 from engine.kernels import integer_dots, panel_sums
 from engine.kernels.panels import product, tile_of_groups
-from engine.kernels.sizes import AHEAD, TOKENS
-from engine.kernels.vectors import prefetch
+from engine.kernels.sizes import AHEAD, TOKENS, near
+from engine.kernels.vectors import prefetch, prefetch_next
 
 
 @cache
 def int4_tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens: value = nibble * scale + minimum (GGUF's Q4_1)."""
     dot = integer_dots.nibble_dots(panels)
+    fetch = prefetch if near(tokens) else prefetch_next
 
     def dots(found, m, a, panel, n, group, columns):
         for v in range(4):
             at = 256 * group + 64 * v
             for p in range(panels):
-                prefetch(m.weight, (panel + p) * m.weight.shape[1] + at + AHEAD)
+                fetch(m.weight, (panel + p) * m.weight.shape[1] + at + AHEAD)
             found = dot(found, m.weight, panel, at, a.q, n, 8 * group + v)
         return found
 
@@ -38,12 +39,13 @@ def int4_tile_of_bytes(panels: int, tokens: int) -> Any:
     a group's eight pairs stay below 8 * 2 * 15 * 128."""
     assert panels == 1, "a tile of one panel"
     both = 2 * tokens
+    fetch = prefetch if near(tokens) else prefetch_next
 
     def dots(found, m, a, panel, n, group, columns):
         shorts = panel_sums.no_shorts(both)
         for v in range(4):
             at = 256 * group + 64 * v
-            prefetch(m.weight, panel * m.weight.shape[1] + at + AHEAD)
+            fetch(m.weight, panel * m.weight.shape[1] + at + AHEAD)
             shorts = panel_sums.split_dots(shorts, m.weight, panel, at, a.q, n, 8 * group + v)
         return panel_sums.joined(shorts)
 

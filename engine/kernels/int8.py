@@ -13,8 +13,8 @@ from typing import Any
 from engine.kernels import integer_dots, integer_sums, panel_sums
 from engine.kernels.inner import distinct, inner
 from engine.kernels.panels import product, tile_of_groups
-from engine.kernels.sizes import AHEAD, GROUPED, PACKED, TOKENS, VNNI
-from engine.kernels.vectors import prefetch
+from engine.kernels.sizes import AHEAD, GROUPED, PACKED, TOKENS, VNNI, near
+from engine.kernels.vectors import prefetch, prefetch_next
 
 
 @cache
@@ -22,6 +22,7 @@ def int8_tile(panels: int, tokens: int) -> Any:
     """The product of so many panels with so many tokens, exact."""
     count = panels * tokens
     dot, store = integer_dots.dots(panels), integer_sums.stores(panels)
+    fetch = prefetch if near(tokens) else prefetch_next
 
     @inner(forceinline=True)
     @distinct(f"{panels}x{tokens}")
@@ -29,7 +30,7 @@ def int8_tile(panels: int, tokens: int) -> Any:
         found = integer_sums.no_sums(count)
         for quad in range((columns + 3) // 4):
             for p in range(panels):
-                prefetch(m.weight, (panel + p) * m.weight.shape[1] + 64 * quad + AHEAD)
+                fetch(m.weight, (panel + p) * m.weight.shape[1] + 64 * quad + AHEAD)
             found = dot(found, m.weight, panel, a.q, n, quad)
         store(y, n, panel, found, m.scale, a.sums, a.scales)
 

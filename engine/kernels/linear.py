@@ -24,14 +24,15 @@ from engine.kernels.int8 import int8_group_product, int8_product
 from engine.kernels.model import part
 from engine.kernels.register_tiles import load_rows, multiply_add, no_sums, store_totals
 from engine.kernels.scalars import bytes_of, widen
-from engine.kernels.sizes import AHEAD, VNNI
-from engine.kernels.vectors import prefetch
+from engine.kernels.sizes import AHEAD, VNNI, near
+from engine.kernels.vectors import prefetch, prefetch_next
 
 
 @cache
 def _float_tile(rows: int, tokens: int) -> Any:
     """The product of so many rows from i on with so many tokens from n on, over the first `full` columns."""
     count = rows * tokens
+    fetch = prefetch if near(tokens) else prefetch_next
 
     @inner(forceinline=True)
     @distinct(f"{rows}x{tokens}")
@@ -41,7 +42,7 @@ def _float_tile(rows: int, tokens: int) -> Any:
         for j in range(0, full, 16):
             # On small pages the processor's own read-ahead ends with each of them.
             for line in range(0, rows * 16 * size, 64):
-                prefetch(w, i * columns + rows * j + (line + AHEAD) // size)
+                fetch(w, i * columns + rows * j + (line + AHEAD) // size)
             sums = multiply_add(load_rows(w, i, j, rows), load_rows(x, n, j, tokens), sums)
         store_totals(y, n, i, sums, tokens)
 

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from engine.kernels import llvm
 from engine.kernels.llvm import F16, I8, I32, I32S, I64, SHORTS, WIDTH, has, ints, pairs, shorts
 from engine.kernels.register_tiles import nothing
-from engine.kernels.sizes import AHEAD
+from engine.kernels.sizes import AHEAD, near
 from engine.kernels.vectors import ask
 
 _B64 = ir.VectorType(I8, 64)
@@ -79,7 +79,7 @@ def _walk(multiply_add: Callable, doc: str, lane: int = 4, given: ir.IntType = I
             def step(values: list[Any]) -> list[Any]:
                 panel, *places = values[len(begun) :]
                 if ahead:
-                    ask(builder, builder.gep(panel, [I64(ahead)]))
+                    ask(builder, builder.gep(panel, [I64(ahead)]), near(len(begun)))
                 row = llvm.read(builder, panel, ir.VectorType(I8, taken), taken)
                 found = []
                 for t, sum_ in enumerate(values[: len(begun)]):

@@ -22,3 +22,10 @@ GROUPED = 6 if _WIDE else 1
 LANES = 16 if _WIDE else 8
 # Tokens whose sums with a packed panel of 16 rows fill the registers (`kernels.packed`). A multiple of 3.
 PACKED = 12 if _WIDE else 6
+
+
+def near(tokens: int) -> bool:
+    """Whether a product of so many tokens asks for its weights to come to the nearest cache, rather than to the next,
+    which has room for more lines under way. Narrow vectors take so many instructions a line that one token's product
+    does not look far enough ahead to hide the way from there."""
+    return tokens == 1 and not _WIDE

@@ -50,7 +50,7 @@ def _after(builder: ir.IRBuilder, place: Any, distance: Any, times: int) -> Any:
 def _ask(builder: ir.IRBuilder, place: Any, stored: Any) -> None:
     """Ask for as many bytes as a tile's step reads of what is `stored`."""
     for line in range(0, FOUR * LANES * stored.bitwidth // 8, 64):
-        ask(builder, builder.gep(place, [I64(line)]))
+        ask(builder, builder.gep(place, [I64(line)]), __import__("os").environ.get("AHINT", "3") == "3")
 
 
 def _multiply_add(builder: ir.IRBuilder, sums: list[Any], j: int, heads: list[Any], one: Any) -> None:

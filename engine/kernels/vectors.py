@@ -228,26 +228,40 @@ total = _total(floats, types.float32, "fadd", "The sum of sixteen floats, always
 int_total = _total(ints, types.int32, "add", "The sum of sixteen ints.")
 
 
-def ask(builder: ir.IRBuilder, place: Any) -> None:
-    """Ask for the cache line of an address, a pointer to bytes; there may be nothing."""
+def ask(builder: ir.IRBuilder, place: Any, near: bool) -> None:
+    """Ask for the cache line of an address; there may be nothing.
+
+    Parameters
+    ----------
+    builder : where the code goes.
+    place : a pointer to bytes.
+    near : whether it is to come to the nearest cache, else to the next, which has room for more lines under way.
+    """
     kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [place, I32(0), I32(3), I32(1)])
+    builder.call(function, [place, I32(0), I32(3 if near else 2), I32(1)])
 
 
-@intrinsic
-def prefetch(typing, array, offset):
-    """Ask for the cache line of an array's element `offset`, counted flat; it may lie beyond the end.
+def _asks(near: bool, doc: str) -> Any:
+    @intrinsic
+    def prefetch(typing, array, offset):
+        def codegen(context, builder, signature, args):
+            struct = context.make_array(array)(context, builder, args[0])
+            ask(builder, builder.bitcast(builder.gep(struct.data, [args[1]]), I8.as_pointer()), near)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64), codegen
+
+    prefetch.__doc__ = doc
+    return prefetch
+
+
+_DOC = """Ask for the cache line of an array's element `offset`, counted flat, to come to the {} cache; it may lie
+    beyond the end.
 
     Parameters
     ----------
     array : of any type.
     offset : i64.
     """
-
-    def codegen(context, builder, signature, args):
-        struct = context.make_array(array)(context, builder, args[0])
-        ask(builder, builder.bitcast(builder.gep(struct.data, [args[1]]), I8.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
+prefetch, prefetch_next = _asks(True, _DOC.format("nearest")), _asks(False, _DOC.format("second"))
