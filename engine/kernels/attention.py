@@ -11,9 +11,9 @@ import numpy as np
 
 from engine.kernels import register_tiles as tiles
 from engine.kernels.inner import inner
-from engine.kernels.scalars import exp, widen
+from engine.kernels.scalars import bytes_of, exp, widen
 from engine.kernels.sizes import LANES
-from engine.kernels.three_heads import query_sums, weighted_sums
+from engine.kernels.three_heads import AHEAD, query_sums, weighted_sums
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
     fma,
@@ -24,6 +24,7 @@ from engine.kernels.vectors import (
     load,
     over,
     plus,
+    prefetch_next,
     put,
     splat,
     store,
@@ -194,6 +195,14 @@ def weigh_three(scores, n, values, scales, first, last, out, r):
 
 
 @inner()
+def _ask(kept, first, last):
+    """Ask for the first of some positions: those that are read before what a loop asks for comes."""
+    size, step = kept.shape[1], 64 // bytes_of(kept)
+    for at in range(first * size, min(last, first + AHEAD) * size, step):
+        prefetch_next(kept, at)
+
+
+@inner()
 def attend(q, kept, first, last, scores, parts):
     """Softmax attention of one group's query heads over positions first <= p < last.
 
@@ -209,6 +218,7 @@ def attend(q, kept, first, last, scores, parts):
     """
     heads, size = q.shape
     keys, key_scales, values, value_scales = kept.keys, kept.key_scales, kept.values, kept.value_scales
+    _ask(values, first, last)
     threes = heads // 3 * 3 if size % 64 == 0 else 0
     for r in range(0, threes, 3):
         dots_of_three(q, r, keys, key_scales, first, last, scores, r)
