@@ -55,37 +55,42 @@ class Sampler:
         Raises NonFiniteLogits where the logits hold NaN or infinity: a number must never be drawn from those.
         """
         p = self.params
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = logits.sum()  # one pass finds what is not finite; finite numbers may still be too large to add up
-        if not np.isfinite(total) and not np.isfinite(logits).all():
+        best = int(logits.argmax())  # NaN counts as the greatest
+        if not np.isfinite(logits[best]) or not np.isfinite(logits.min()):
             raise NonFiniteLogits(
                 "The model produced numbers that are not finite: try precision fp32, or another model."
             )
-        raw = logits
+        banned = self._ngrams.banned(len(logits))
         if made < p.min_tokens:
-            logits = logits.copy()
-            logits[self._eos[self._eos < len(logits)]] = -np.inf  # a tokenizer may know more ids than the model
-        if p.repetition_penalty != 1:
-            logits = logits.copy() if logits is raw else logits
-            old = logits[seen]
-            logits[seen] = np.where(
-                old > 0, old / np.float32(p.repetition_penalty), old * np.float32(p.repetition_penalty)
-            )
-        if banned := self._ngrams.banned(len(logits)):
-            logits = logits.copy() if logits is raw else logits
-            logits[banned] = -np.inf
-        token = int(logits.argmax()) if p.temperature == 0 else self._draw(heated(logits, p.temperature))
+            banned = [*banned, *self._eos[self._eos < len(logits)].tolist()]  # a tokenizer may know more than the model
+        if p.temperature == 0 and p.repetition_penalty == 1 and best not in banned:
+            token = best
+        else:
+            changed = self._changed(logits, seen, banned)
+            token = int(changed.argmax()) if p.temperature == 0 else self._draw(heated(changed, p.temperature))
         self._ngrams.add(token)
         if p.logprobs is None:
             return Choice(token)
-        logprobs = log_softmax(raw)
+        logprobs = log_softmax(logits)
         top: tuple[tuple[int, float], ...] = ()
         if p.logprobs:
             count = min(p.logprobs, len(logprobs))
-            best = np.argpartition(-logprobs, count - 1)[:count]
-            best = best[np.lexsort((best, -logprobs[best]))]
-            top = tuple((int(i), float(logprobs[i])) for i in best)
+            likely = np.argpartition(-logprobs, count - 1)[:count]
+            likely = likely[np.lexsort((likely, -logprobs[likely]))]
+            top = tuple((int(i), float(logprobs[i])) for i in likely)
         return Choice(token, float(logprobs[token]), top)
+
+    def _changed(self, logits: np.ndarray, seen: np.ndarray, banned: list[int]) -> np.ndarray:
+        """Logits with the penalty for what was seen and without what is banned; the same array where nothing is."""
+        penalty = np.float32(self.params.repetition_penalty)
+        if penalty == 1 and not banned:
+            return logits
+        logits = logits.copy()
+        if penalty != 1:
+            old = logits[seen]
+            logits[seen] = np.where(old > 0, old / penalty, old * penalty)
+        logits[banned] = -np.inf
+        return logits
 
     def _draw(self, logits: np.ndarray) -> int:
         ids, probabilities = keep(logits, self.params)

@@ -115,7 +115,7 @@ def _add_widened(builder: ir.IRBuilder, four: Any, weights: Any, sum_: Any) -> A
         wide = builder.sext(llvm.shuffle(builder, weights, None, range(2 * first, 2 * first + 32)), SHORTS)
         part = llvm.shuffle(builder, sum_, None, range(first, first + WIDTH))
         found.append(_add_pairs(builder, four, wide, part))
-    return found[0] if len(found) == 1 else llvm.shuffle(builder, *found, range(32))
+    return found[0] if len(found) == 1 else llvm.shuffle(builder, found[0], found[1], range(32))
 
 
 def _add_product(builder: ir.IRBuilder, one: Any, weights: Any, sum_: Any) -> Any:
@@ -201,8 +201,9 @@ def added(typing, sums):
         given = cgutils.unpack_tuple(builder, args[0])
         found = []
         for t in range(len(kind)):
-            both = (given[t], given[len(kind) + t]) if halves else (given[t], None)
-            found.append(builder.add(*(llvm.shuffle(builder, *both, range(lane, 32, 2)) for lane in (0, 1))))
+            rest = given[len(kind) + t] if halves else None
+            even, odd = (llvm.shuffle(builder, given[t], rest, range(lane, 32, 2)) for lane in (0, 1))
+            found.append(builder.add(even, odd))
         return context.make_tuple(builder, kind, found)
 
     return kind(sums), codegen
