@@ -24,7 +24,7 @@ from engine.kernels.int8 import int8_group_product, int8_product
 from engine.kernels.model import part
 from engine.kernels.register_tiles import load_rows, multiply_add, no_sums, store_totals
 from engine.kernels.scalars import bytes_of, widen
-from engine.kernels.sizes import AHEAD, VNNI, near
+from engine.kernels.sizes import AHEAD, VNNI
 from engine.kernels.vectors import prefetch, prefetch_next
 
 
@@ -32,7 +32,7 @@ from engine.kernels.vectors import prefetch, prefetch_next
 def _float_tile(rows: int, tokens: int) -> Any:
     """The product of so many rows from i on with so many tokens from n on, over the first `full` columns."""
     count = rows * tokens
-    fetch = prefetch if near(tokens) else prefetch_next
+    fetch = prefetch if tokens == 1 else prefetch_next
 
     @inner(forceinline=True)
     @distinct(f"{rows}x{tokens}")
