@@ -91,9 +91,8 @@ def run_rounds(
     """
     found = Rounds({name: [] for name in workers})
     for round_ in range(repeat):
-        take_turns(
-            found, workers, make_prompts(ids, length, batch, round_), new, f"round {round_ + 1} of {repeat}", say
-        )
+        prompts = make_prompts(ids, length, batch, round_)
+        take_turns(found, workers, prompts, new, f"round {round_ + 1} of {repeat}", say, [meter] if meter else [])
         if meter is not None:
             say(f"round {round_ + 1} of {repeat}: this machine's ceilings")
             time.sleep(REST_S)
@@ -102,7 +101,13 @@ def run_rounds(
 
 
 def take_turns(
-    found: Rounds, workers: dict[str, Worker], prompts: list[list[int]], new: int, what: str, say: Say
+    found: Rounds,
+    workers: dict[str, Worker],
+    prompts: list[list[int]],
+    new: int,
+    what: str,
+    say: Say,
+    besides: Sequence[Worker] = (),
 ) -> None:
     """One round of all in turn, put into `found`.
 
@@ -114,10 +119,11 @@ def take_turns(
     new : new tokens.
     what : said with the name of each.
     say : told who runs.
+    besides : others who are to rest meanwhile.
     """
     for name, worker in workers.items():
         say(f"{what}: {name}")
-        with _Watch(found, [w for w in workers.values() if w is not worker]):
+        with _Watch(found, [w for w in (*workers.values(), *besides) if w is not worker]):
             found.runs[name].append(Run.of(worker.ask("run", prompts=prompts, new=new)))
 
 
