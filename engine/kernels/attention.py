@@ -13,7 +13,7 @@ from engine.kernels import register_tiles as tiles
 from engine.kernels.inner import inner
 from engine.kernels.scalars import bytes_of, exp, widen
 from engine.kernels.sizes import LANES
-from engine.kernels.three_heads import AHEAD, query_sums, weighted_sums
+from engine.kernels.three_heads import AHEAD, load_sums, query_sums, weighted_sums
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
     fma,
@@ -45,9 +45,9 @@ def _four_of_one(q, r, keys, p, scores, n):
 
 
 @inner(forceinline=True)
-def _four_of_three(q, r, keys, p, scores, n):
+def _four_of_three(q, r, keys, p, scores, n, later, at):
     """Scores of three heads from r on at four positions from p on, into rows n and on."""
-    tiles.store_four_totals(scores, n, p, query_sums(q, r, keys, p))
+    tiles.store_four_totals(scores, n, p, query_sums(q, r, keys, p, later, at))
 
 
 @inner(forceinline=True)
@@ -60,9 +60,10 @@ def _columns_of_one(scores, n, values, first, last, j, out, r):
 
 
 @inner(forceinline=True)
-def _columns_of_three(scores, n, values, first, last, j, out, r):
-    """4 `LANES` columns of the weighted sums of three heads from score n on, into rows r and on."""
-    tiles.store_sums(out, r, j, weighted_sums(scores, n, values, first, last, j), 4)
+def _columns_of_three(scores, n, values, first, last, j, out, r, later, at):
+    """4 `LANES` columns of the weighted sums of three heads from score n on are added to rows r and on."""
+    begun = load_sums(out, r, j)
+    tiles.store_sums(out, r, j, weighted_sums(scores, n, values, first, last, j, begun, later, at), 4)
 
 
 @inner()
@@ -100,17 +101,23 @@ def dots(q, r, keys, scales, first, last, scores, n):
 
 
 @inner()
-def dots_of_three(q, r, keys, scales, first, last, scores, n):
+def dots_of_three(q, r, keys, scales, first, last, scores, n, later, at):
     """`dots` of heads r, r + 1, r + 2 into scores n, n + 1, n + 2; the size of a head is a multiple of 16.
+
+    What is read `AHEAD` positions later is asked for: towards the end, what is read after these keys.
 
     Parameters
     ----------
     q, keys, scales, first, last, scores : as `dots` takes them.
     r, n : the first of three heads, and of three rows of scores.
+    later, at : what is read next, as the keys are stored, and from which position on.
     """
+    ahead = min(AHEAD, last - first)
+    turn = last - ahead
     fours = first + (last - first) // 4 * 4
     for p in range(first, fours, 4):
-        _four_of_three(q, r, keys, p, scores, n)
+        asked, position = (keys, p + ahead) if p < turn else (later, at + p - turn)
+        _four_of_three(q, r, keys, p, scores, n, asked, position)
     for h in range(3):
         if scales.shape[0] > 0:
             for p in range(first, fours):
@@ -178,32 +185,53 @@ def weigh(scores, n, values, scales, first, last, out, r):
 
 
 @inner()
-def weigh_three(scores, n, values, scales, first, last, out, r):
+def weigh_three(scores, n, values, scales, first, last, out, r, later, at):
     """`weigh` of scores n, n + 1, n + 2 into out r, r + 1, r + 2; the size of a head is a multiple of 64.
+
+    Where a row of values is wider than a tile, a block of positions passes once for each: it is in the nearest cache
+    the second time, and memory is read in one direction. What comes later is asked for as in `dots_of_three`.
 
     Parameters
     ----------
     scores, values, scales, first, last, out : as `weigh` takes them.
     n, r : the first of three rows of weights, and of three rows of the result.
+    later, at : what is read next, as the values are stored, and from which position on.
     """
     if scales.shape[0] > 0:
         for h in range(3):
             for p in range(first, last):
                 scores[n + h, p] *= scales[p]
-    for j in range(0, values.shape[1], 4 * LANES):
-        _columns_of_three(scores, n, values, first, last, j, out, r)
+    size = values.shape[1]
+    for h in range(3):
+        for j in range(0, size, 16):
+            store(out, r + h, j, zeros())
+    ahead = min(AHEAD, last - first)
+    turn = last - ahead
+    # Blocks end where what is asked for turns from these values to the next.
+    p, end = first, turn if size <= 4 * LANES else first + (last - first) % AHEAD
+    while p < last:
+        asked, position = (values, p + ahead) if p < turn else (later, at + p - turn)
+        for j in range(0, size, 4 * LANES):
+            _columns_of_three(scores, n, values, p, end, j, out, r, asked, position)
+        p, end = end, last if size <= 4 * LANES else end + AHEAD
 
 
 @inner()
-def _ask(kept, first, last):
-    """Ask for the first of some positions: those that are read before what a loop asks for comes."""
-    size, step = kept.shape[1], 64 // bytes_of(kept)
-    for at in range(first * size, min(last, first + AHEAD) * size, step):
-        prefetch_next(kept, at)
+def ask_for(stored, first, last):
+    """Ask for rows first <= p < last of keys or values to come to the second cache.
+
+    Parameters
+    ----------
+    stored : as the cache stores them, [C, E].
+    first, last : positions.
+    """
+    size, step = stored.shape[1], 64 // bytes_of(stored)
+    for at in range(first * size, last * size, step):
+        prefetch_next(stored, at)
 
 
 @inner()
-def attend(q, kept, first, last, scores, parts):
+def attend(q, kept, first, last, scores, parts, later, at):
     """Softmax attention of one group's query heads over positions first <= p < last.
 
     `combine` joins the threads' shares (the split of FlashDecoding, Dao et al. 2023).
@@ -215,19 +243,19 @@ def attend(q, kept, first, last, scores, parts):
     first, last : positions, of which there may be none.
     scores : f32 [R, C], work space.
     parts : f32 [R, E + 2], written: a head's unnormalised sum, its maximum and its normaliser.
+    later, at : keys that are read after this, as they are stored, and from which position on: they are asked for.
     """
     heads, size = q.shape
     keys, key_scales, values, value_scales = kept.keys, kept.key_scales, kept.values, kept.value_scales
-    _ask(values, first, last)
     threes = heads // 3 * 3 if size % 64 == 0 else 0
     for r in range(0, threes, 3):
-        dots_of_three(q, r, keys, key_scales, first, last, scores, r)
+        dots_of_three(q, r, keys, key_scales, first, last, scores, r, values, first)
     for r in range(threes, heads):
         dots(q, r, keys, key_scales, first, last, scores, r)
     for r in range(heads):
         parts[r, size], parts[r, size + 1] = soften(scores, r, first, last)
     for r in range(0, threes, 3):
-        weigh_three(scores, r, values, value_scales, first, last, parts, r)
+        weigh_three(scores, r, values, value_scales, first, last, parts, r, later, at)
     for r in range(threes, heads):
         weigh(scores, r, values, value_scales, first, last, parts, r)
 

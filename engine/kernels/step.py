@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import overload
 
 from engine.kernels import model
-from engine.kernels.attention import attend, combine
+from engine.kernels.attention import ask_for, attend, combine
 from engine.kernels.barrier import barrier
 from engine.kernels.inner import inner
 from engine.kernels.keep import keep
@@ -26,6 +26,7 @@ from engine.kernels.linear import linear
 from engine.kernels.model import Activations, Shape, Weights, padded, part, qkv_rows, up_rows
 from engine.kernels.pointwise import activate, add, embed, norm, rotate
 from engine.kernels.rounding import holder, quantize
+from engine.kernels.three_heads import AHEAD
 from engine.memory import array
 
 
@@ -130,6 +131,32 @@ def _add(x, y, tokens):
 
 
 @inner()
+def _next(t, threads, b, g, positions, slots, layer, groups, cache):
+    """The keys that thread t reads after those of a token's group, and from which position on: of the next group, or of
+    the next token's first; after the last of all, its own."""
+    if g + 1 < groups:
+        g += 1
+    elif b + 1 < positions.shape[0]:
+        b, g = b + 1, 0
+    return model.kept(cache, layer, slots[b], g).keys, (positions[b] + 1) * t // threads
+
+
+@inner()
+def _ask_ahead(t, threads, positions, slots, layer, groups, cache):
+    """Ask for what thread t's part of attention touches before its loops ask for anything: the first keys it reads and,
+    of the last thread, where every token's keys and values go."""
+    kept = model.kept(cache, layer, slots[0], 0)
+    first, last = (positions[0] + 1) * t // threads, (positions[0] + 1) * (t + 1) // threads
+    ask_for(kept.keys, first, min(last, first + AHEAD))
+    if t == threads - 1:
+        for b in range(positions.shape[0]):
+            for g in range(groups):
+                kept = model.kept(cache, layer, slots[b], g)
+                ask_for(kept.keys, positions[b], positions[b] + 1)
+                ask_for(kept.values, positions[b], positions[b] + 1)
+
+
+@inner()
 def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
     """Thread t's part of the context for every token; the last thread, which reads the newest position, writes it:
     no barrier between."""
@@ -149,8 +176,9 @@ def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
         first = (position + 1) * t // threads
         last = (position + 1) * (t + 1) // threads
         for g in range(groups):
+            later, at = _next(t, threads, b, g, positions, slots, layer, groups, cache)
             attend(q[g * per_group : (g + 1) * per_group], model.kept(cache, layer, slot, g), first, last, s.scores[t],
-                   s.parts[t, b, g * per_group : (g + 1) * per_group])  # fmt: skip
+                   s.parts[t, b, g * per_group : (g + 1) * per_group], later, at)  # fmt: skip
 
 
 @inner()
@@ -202,6 +230,7 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
 
     for layer in range(w.qkv.shape[0]):
         _norm(x, batch, w.norm1[layer], w.norm1_bias[layer], shape, a.x)
+        _ask_ahead(t, threads, positions, slots, layer, shape.kv_heads, cache)
         _product(t, threads, model.qkv(w, layer), a, s.qkv, qkv_rows(shape), batch, hidden)
         arrivals = barrier(words, arrivals + threads)
 

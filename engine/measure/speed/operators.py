@@ -84,7 +84,7 @@ def _attention(repeat, q, kept, scores, parts):
         for group in range(kept.keys.shape[0]):
             # Gathered here: what an inner function returns is not counted, and this function counts references.
             one = Cache(kept.keys[group], kept.values[group], kept.key_scales[group], kept.value_scales[group])
-            attend(q, one, 0, POSITIONS, scores, parts)
+            attend(q, one, 0, POSITIONS, scores, parts, one.keys, 0)
 
 
 @dataclass

@@ -41,8 +41,8 @@ def _weigh(scores, n, values, scales, first, last, out, r):
 @nb.njit(cache=True)
 def _three(q, keys, values, first, last, scores, out):
     """Heads 1 to 3 together."""
-    attention.dots_of_three(q, 1, keys.stored, keys.scales, first, last, scores, 1)
-    attention.weigh_three(scores, 1, values.stored, values.scales, first, last, out, 1)
+    attention.dots_of_three(q, 1, keys.stored, keys.scales, first, last, scores, 1, values.stored, first)
+    attention.weigh_three(scores, 1, values.stored, values.scales, first, last, out, 1, keys.stored, first)
 
 
 @nb.njit(cache=True)
@@ -52,7 +52,7 @@ def _soften(scores, n, first, last):
 
 @nb.njit(cache=True)
 def _attend(q, kept, first, last, scores, parts):
-    attention.attend(q, kept, first, last, scores, parts)
+    attention.attend(q, kept, first, last, scores, parts, kept.keys, first)
 
 
 @nb.njit(cache=True)

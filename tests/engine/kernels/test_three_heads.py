@@ -8,18 +8,19 @@ import pytest
 
 from engine.kernels import register_tiles as tiles
 from engine.kernels.sizes import LANES
-from engine.kernels.three_heads import query_sums, weighted_sums
+from engine.kernels.three_heads import load_sums, query_sums, weighted_sums
 from tests.engine.kernels.test_register_tiles import whole
 
 
 @nb.njit(cache=True)
 def _scores(q, keys, scores):
-    tiles.store_four_totals(scores, 1, 2, query_sums(q, 1, keys, 3))
+    tiles.store_four_totals(scores, 1, 2, query_sums(q, 1, keys, 3, keys, 3))
 
 
 @nb.njit(cache=True)
 def _weighted(scores, values, first, last, out):
-    tiles.store_sums(out, 0, 0, weighted_sums(scores, 1, values, first, last, 0), 4)
+    begun = load_sums(out, 0, 0)
+    tiles.store_sums(out, 0, 0, weighted_sums(scores, 1, values, first, last, 0, begun, values, first), 4)
 
 
 @pytest.mark.parametrize("stored", [np.float32, np.float16, np.int8])
@@ -35,4 +36,5 @@ def test_three_heads_meet_what_is_stored(stored: type) -> None:
     for first, last in ((2, 9), (4, 5), (3, 3)):
         out = np.full((3, 64), 7, np.float32)
         _weighted(weights, narrow, first, last, out)
-        assert np.array_equal(out[:, : 4 * LANES], weights[1:4, first:last] @ kept[first:last, : 4 * LANES])
+        assert np.array_equal(out[:, : 4 * LANES], 7 + weights[1:4, first:last] @ kept[first:last, : 4 * LANES])
+        assert (out[:, 4 * LANES :] == 7).all()
