@@ -130,6 +130,15 @@ class Backend(Protocol):
         """
         ...
 
+    def likeliest(self) -> np.ndarray | None:
+        """The first of the likeliest tokens of each row of the last `decode`, found on the way.
+
+        Returns
+        -------
+        i64 [B], -1 where not all logits of a row are finite; None where whoever wants them has to look for them.
+        """
+        return None
+
     def rows(self, position: int) -> int:
         """How many tokens of one slot a decode call may hold, the first of them at `position`; 1 where several in
         one call would save nothing."""

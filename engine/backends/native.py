@@ -211,7 +211,7 @@ class NativeBackend(Backend):
         return self._logits(residual)[0] if logits else None
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        if self._compiled is not None and len(tokens) <= MAX_ROWS:
+        if self._compiled is not None:
             return self._compiled(tokens, positions, slots)
         segments: list[Segment] = []
         for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
@@ -220,6 +220,9 @@ class NativeBackend(Backend):
             else:
                 segments.append(Segment(slot, position, 1))
         return self._decoder.logits(self._decoder.hidden(self._ids(tokens), segments)).cpu().numpy()
+
+    def likeliest(self) -> np.ndarray | None:
+        return None if self._compiled is None else self._compiled.likeliest
 
     def rows(self, position: int) -> int:
         # The compiled step splits a context between threads: each must find the positions before its own finished.

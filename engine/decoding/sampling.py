@@ -49,14 +49,23 @@ class Sampler:
         self._eos = np.fromiter(eos_ids, np.int64)
         self._ngrams = Ngrams(params.no_repeat_ngram_size)
 
-    def __call__(self, logits: np.ndarray, seen: np.ndarray, made: int) -> Choice:
-        """Choose from logits f32 [V], given the distinct token ids `seen` so far and how many were `made`.
+    def __call__(self, logits: np.ndarray, seen: np.ndarray, made: int, best: int | None = None) -> Choice:
+        """Choose from logits f32 [V].
 
-        Raises NonFiniteLogits where the logits hold NaN or infinity: a number must never be drawn from those.
+        Parameters
+        ----------
+        logits : f32 [V].
+        seen : the distinct token ids so far.
+        made : how many tokens were made.
+        best : what `likeliest` says of the logits, where it is known.
+
+        Raises
+        ------
+        NonFiniteLogits : the logits hold NaN or infinity; a number must never be drawn from those.
         """
         p = self.params
-        best = int(logits.argmax())  # NaN counts as the greatest
-        if not np.isfinite(logits[best]) or not np.isfinite(logits.min()):
+        best = likeliest(logits) if best is None else best
+        if best < 0:
             raise NonFiniteLogits(
                 "The model produced numbers that are not finite: try precision fp32, or another model."
             )
@@ -97,6 +106,12 @@ class Sampler:
         cumulative = probabilities.cumsum(dtype=np.float64)
         at = int(np.searchsorted(cumulative, self._rng.random() * cumulative[-1], side="right"))
         return int(ids[min(at, len(ids) - 1)])
+
+
+def likeliest(logits: np.ndarray) -> int:
+    """The first of the likeliest tokens of logits f32 [V]; -1 where not all of them are finite."""
+    best = int(logits.argmax())  # NaN counts as the greatest
+    return best if np.isfinite(logits[best]) and np.isfinite(logits.min()) else -1
 
 
 class Ngrams:

@@ -104,6 +104,11 @@ class CompiledModel:
     bits : where weights are whole numbers, 8: prompts round activations to 8 bits with a scale for each group of 32;
         else to up to 16 with one for each token, as decode steps do.
 
+    Attributes
+    ----------
+    likeliest : i64 [B] the first of the likeliest tokens of each row of the last decode step, -1 where not all of its
+        logits are finite.
+
     Raises
     ------
     RuntimeError where the threads cannot be had.
@@ -121,8 +126,9 @@ class CompiledModel:
     ) -> None:
         self._threads, self._vocabulary, self._chunk = threads, arch.vocabulary, chunk
         given = arguments(arch, params, cache, threads, batch, chunk, bits)
-        self._orders, self._chunk_work = given.orders, given.chunk
+        self._orders, self._decode_work, self._chunk_work = given.orders, given.decode, given.chunk
         self._team = Team(*given)
+        self.likeliest = np.empty(0, np.int64)
 
     def close(self) -> None:
         """End the threads; nothing may be called after. Without it they end when this object is freed."""
@@ -146,8 +152,11 @@ class CompiledModel:
         """
         if self._too_near(positions, slots):
             logits = np.empty((len(tokens), self._vocabulary), np.float32)
+            likeliest = np.empty(len(tokens), np.int64)
             for b in range(len(tokens)):
                 logits[b] = self._step(tokens[b : b + 1], positions[b : b + 1], slots[b : b + 1])[0]
+                likeliest[b] = self.likeliest[0]
+            self.likeliest = likeliest
             return logits
         return self._step(tokens, positions, slots)
 
@@ -184,6 +193,8 @@ class CompiledModel:
         o, count = self._orders, len(tokens)
         o.tokens[:count], o.positions[:count], o.slots[:count] = tokens, positions, slots
         self._team(STEP, count)
+        found = self._decode_work
+        self.likeliest = found.best[found.tops[:, :count].argmax(0), np.arange(count)]
         return o.logits[:count, : self._vocabulary]
 
     def _too_near(self, positions: np.ndarray, slots: np.ndarray) -> bool:

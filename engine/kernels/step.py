@@ -18,6 +18,7 @@ from numba import types
 from numba.extending import overload
 
 from engine.kernels import model
+from engine.kernels.argmax import argmax
 from engine.kernels.attention import ask_for, attend, combine
 from engine.kernels.barrier import barrier
 from engine.kernels.inner import inner
@@ -46,6 +47,8 @@ class Scratch(NamedTuple):
     parts: np.ndarray  # f32 [T, B, H, E + 2] a thread's share of attention: sum, its maximum, its normaliser
     o: np.ndarray  # f32 [B, D]
     up: np.ndarray  # f32 [B, 2F or F]
+    tops: np.ndarray  # f32 [T, B] the largest of the logits that a thread computed
+    best: np.ndarray  # i64 [T, B] which token that is (`argmax`)
 
 
 def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: int) -> Scratch:
@@ -76,6 +79,8 @@ def scratch(shape: Shape, weights: Weights, threads: int, batch: int, context: i
         parts=array((threads, batch, shape.heads, shape.head_dim + 2)),
         o=array((batch, padded(hidden))),
         up=array((batch, padded(up_rows.py_func(shape)))),
+        tops=array((threads, batch)),
+        best=array((threads, batch), np.int64),
     )
 
 
@@ -207,8 +212,8 @@ def head(t, threads, x, rows, shape, w, s, logits):
 
 @inner()
 def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache, s, logits):
-    """Thread t's share of running tokens at positions of cache slots, which gain these positions, and of the logits
-    that follow. Returns how many arrivals were counted when the last barrier opened.
+    """Thread t's share of running tokens at positions of cache slots, which gain these positions, of the logits that
+    follow and of the largest of them. Returns how many arrivals were counted when the last barrier opened.
 
     Parameters
     ----------
@@ -254,4 +259,7 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
         _add(x, s.o, batch)
 
     head(t, threads, x, batch, shape, w, s, logits)
+    first, last = share(shape.vocabulary, t, threads), share(shape.vocabulary, t + 1, threads)
+    for b in range(batch):
+        s.tops[t, b], s.best[t, b] = argmax(logits[b], first, last)
     return arrivals

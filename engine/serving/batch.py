@@ -40,7 +40,7 @@ class DecodeBatch:
     def _step(self, requests: Sequence[Request]) -> None:
         drafts = self._drafts(requests)
         try:
-            logits = self._run(requests, drafts)
+            logits, best = self._run(requests, drafts)
         except Exception as error:
             if len(requests) == 1 and not drafts[0]:
                 requests[0].fail(error)
@@ -51,8 +51,9 @@ class DecodeBatch:
             return
         row = 0
         for request, draft in zip(requests, drafts, strict=True):
-            self._take(request, draft, logits[row : row + 1 + len(draft)])
-            row += 1 + len(draft)
+            end = row + 1 + len(draft)
+            self._take(request, draft, logits[row:end], best[row:end])
+            row = end
 
     def _drafts(self, requests: Sequence[Request]) -> list[list[int]]:
         if self._speculation is None or len(requests) == MAX_ROWS:
@@ -61,8 +62,10 @@ class DecodeBatch:
         most = [min(self._backend.rows(r.computed) - 1, r.room - 1) for r in requests]
         return self._speculation.plan([(r.guesser, r.ids, m) for r, m in zip(requests, most, strict=True)])
 
-    def _run(self, requests: Sequence[Request], drafts: Sequence[Sequence[int]]) -> np.ndarray:
-        """Logits [R, V], a row for each last token and guess."""
+    def _run(
+        self, requests: Sequence[Request], drafts: Sequence[Sequence[int]]
+    ) -> tuple[np.ndarray, Sequence[int | None]]:
+        """Logits [R, V], a row for each last token and guess, and the likeliest token of each where it is known."""
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
@@ -75,23 +78,26 @@ class DecodeBatch:
         logits = self._backend.decode(np.array(tokens), np.array(positions), np.array(slots))
         if self._speculation is not None:
             self._speculation.costs.note(len(tokens), time.perf_counter() - began)
-        return logits
+        best = self._backend.likeliest()
+        return logits, [None] * len(tokens) if best is None else best.tolist()
 
     def _alone(self, request: Request) -> None:
         try:
-            logits = self._run([request], [[]])
+            logits, best = self._run([request], [[]])
         except Exception as error:
             request.fail(error)
         else:
-            self._take(request, [], logits)
+            self._take(request, [], logits, best)
 
-    def _take(self, request: Request, draft: Sequence[int], logits: np.ndarray) -> None:
-        """Let a request take tokens as long as its guesses are right; logits [1 + guesses, V]."""
+    def _take(
+        self, request: Request, draft: Sequence[int], logits: np.ndarray, best: Sequence[int | None]
+    ) -> None:
+        """Let a request take tokens as long as its guesses are right; logits [1 + guesses, V], the likeliest of each."""
         right = 0
         try:
-            for guess, row in zip([*draft, None], logits, strict=True):
+            for guess, row, likeliest in zip([*draft, None], logits, best, strict=True):
                 request.computed += 1
-                request.advance(row)
+                request.advance(row, likeliest)
                 if request.finish_reason or request.tokens[-1].id != guess:
                     break
                 right += 1

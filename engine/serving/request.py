@@ -78,9 +78,9 @@ class Request(Text):
         """Tokens its slot may come to hold."""
         return self.prompt_tokens + self._most
 
-    def advance(self, logits: np.ndarray) -> None:
-        """Take the next token from logits f32 [V] and tell the caller."""
-        choice = self._sampler(logits, self._seen, len(self.tokens))
+    def advance(self, logits: np.ndarray, best: int | None = None) -> None:
+        """Take the next token from logits f32 [V] and tell the caller; `best` as the sampler takes it."""
+        choice = self._sampler(logits, self._seen, len(self.tokens), best)
         self._last = time.perf_counter()
         self._first = self._first or self._last
         self.ids.append(choice.id)

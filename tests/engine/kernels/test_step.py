@@ -38,6 +38,24 @@ def test_logits_equal_the_torch_twin_of_the_same_weights(family: str, pair: str)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("threads", THREADS)
+def test_the_likeliest_token_of_each_row_is_known(pair: str, threads: int) -> None:
+    """Of a batch, of the next one, and of tokens that are run one by one because they are near the beginning."""
+    twin = filled("llama", pair)
+    step = compiled(twin, threads)
+    for slots, positions in (((0, 1, 2, 3), LENGTHS), ((2,), (7,)), ((1, 1, 1, 2), (1, 2, 3, 8))):
+        logits = step(np.arange(len(slots)) + 3, i64(*positions), i64(*slots))
+        assert np.array_equal(step.likeliest, logits.argmax(1))
+    was = twin.params.norm[3].item()
+    try:
+        twin.params.norm[3] = np.nan
+        step(i64(3, 4), i64(9, 5), i64(0, 1))
+        assert step.likeliest.tolist() == [-1, -1]
+    finally:
+        twin.params.norm[3] = was
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 def test_the_head_alone_equals_the_torch_twin(pair: str) -> None:
     twin = empty("wide", pair)
     residual = torch.randn(7, twin.arch.hidden, generator=torch.Generator().manual_seed(9))

@@ -195,6 +195,33 @@ def test_prompt_lookup_finds_what_repeats_and_leaves_the_rest_alone(tokenizer: T
             assert done.guesser.tested < 20
 
 
+def test_what_a_backend_finds_on_the_way_is_not_looked_for_again(tokenizer: Tokenizer) -> None:
+    """And where it says that a request's numbers broke down, that request ends, and no other."""
+
+    class Finding(RememberingBackend):
+        found: np.ndarray | None = None
+        broken = -1
+
+        def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+            logits = super().decode(tokens, positions, slots)
+            self.found = np.where(slots == self.broken, -1, logits.argmax(1))
+            return np.zeros_like(logits)  # whoever looked here would find token 0
+
+        def likeliest(self) -> np.ndarray | None:
+            return self.found
+
+    params = SamplingParams(max_tokens=12, min_tokens=12)
+    plain, _ = run(tokenizer, RememberingBackend(VOCABULARY), None, PROMPTS, [params] * 3)
+    for speculation in (None, Guessing(lambda ids, most: [7] * min(most, 2))):
+        found, _ = run(tokenizer, Finding(VOCABULARY), speculation, PROMPTS, [params] * 3)
+        assert [one.ids for one in found] == [one.ids for one in plain]
+        backend = Finding(VOCABULARY)
+        backend.broken = 1
+        found, _ = run(tokenizer, backend, speculation, PROMPTS, [params] * 3)
+        assert [one.finish_reason == "error" for one in found] == [False, True, False]
+        assert [found[i].ids for i in (0, 2)] == [plain[i].ids for i in (0, 2)]
+
+
 def test_what_fails_in_a_batch_is_found_by_trying_each_alone(
     tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
