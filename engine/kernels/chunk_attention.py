@@ -2,7 +2,8 @@
 
 Keys and values of a layer are widened once for the whole chunk, keys to columns of 16 positions and values to columns
 of 16 of their numbers (`kernels.packing`), and both products are those of `kernels.panel_sums`: tiles of tokens whose
-sums stay in registers. A token's numbers depend on no other token: `kernels.attention` is the slow twin.
+sums stay in registers. All heads of a group meet 16 keys while these are in the nearest cache. A token's numbers depend
+on no other token: `kernels.attention` is the slow twin.
 
 Shapes: the letters of `kernels.step`; C here is a multiple of 16.
 """
@@ -79,7 +80,7 @@ def attend_together(tokens: int) -> Any:
     n : the first token, i64; it is at position start + n.
     shape : `Shape`.
     keys, values : as `widen_block` leaves them, f32 [G, ..], of every position up to the last token's.
-    scores : f32 [tokens, C], work space.
+    scores : f32 [tokens H / G, C and one more], work space.
     h : f32 [tokens, H E and 16 more], written.
     """
 
@@ -88,25 +89,30 @@ def attend_together(tokens: int) -> Any:
     def attend(q, n, start, shape, keys, values, scores, h):
         size, per_group = shape.head_dim, shape.heads // shape.kv_heads
         last = start + n + tokens  # behind the last token's position
-        for head in range(shape.heads):
-            group_keys, group_values = keys[head // per_group], values[head // per_group]
+        for group in range(shape.kv_heads):
+            group_keys, group_values = keys[group], values[group]
             room = group_values.shape[0] // ((size + 15) // 16)
+            first = group * per_group
             for block in range((last + 15) // 16):
-                sums = float_sums(no_sums(tokens), group_keys, block * size * 16, q, n, head * size, size)
-                store_sums(scores, 0, 16 * block, sums, 1)
-            for t in range(tokens):
-                behind = last - tokens + t + 1
-                _, sum_ = soften(scores, t, 0, behind)
-                for p in range(behind, last):
-                    scores[t, p] = np.float32(0)
-                scores[t, scores.shape[1] - 1] = np.float32(1) / sum_
-            for c in range((size + 15) // 16):
-                sums = float_sums(no_sums(tokens), group_values, c * room, scores, 0, 0, last)
-                store_sums(h, 0, head * size + 16 * c, sums, 1)
-            for t in range(tokens):
-                factor = scores[t, scores.shape[1] - 1]
-                for i in range(head * size, (head + 1) * size):
-                    h[t, i] *= factor
+                for r in range(per_group):
+                    sums = float_sums(no_sums(tokens), group_keys, block * size * 16, q, n, (first + r) * size, size)
+                    store_sums(scores, r * tokens, 16 * block, sums, 1)
+            for r in range(per_group):
+                column = (first + r) * size
+                for t in range(tokens):
+                    behind = last - tokens + t + 1
+                    row = r * tokens + t
+                    _, sum_ = soften(scores, row, 0, behind)
+                    for p in range(behind, last):
+                        scores[row, p] = np.float32(0)
+                    scores[row, scores.shape[1] - 1] = np.float32(1) / sum_
+                for c in range((size + 15) // 16):
+                    sums = float_sums(no_sums(tokens), group_values, c * room, scores, r * tokens, 0, last)
+                    store_sums(h, 0, column + 16 * c, sums, 1)
+                for t in range(tokens):
+                    factor = scores[r * tokens + t, scores.shape[1] - 1]
+                    for i in range(column, column + size):
+                        h[t, i] *= factor
 
     return attend
 

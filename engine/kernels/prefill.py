@@ -32,6 +32,10 @@ from engine.memory import array
 BEGIN, QUERIES, KEYS_VALUES, ROTATE, ATTEND, OUT, NORM, UP, ACTIVATE, DOWN = range(10)
 PHASES = 10
 
+# Tokens of a ticket between products. What is written of them side by side (scales, sums) lies in the same cache lines,
+# which would travel between the cores at each.
+TOGETHER = 8
+
 
 class Chunk(NamedTuple):
     """Tokens i64 [N] at positions start, start + 1, ... of a slot; results of the last `wanted` of them are."""
@@ -55,7 +59,7 @@ class Scratch(NamedTuple):
     sums: np.ndarray  # i32 [N, 1 + max(D, HE, F) / 32] their sum, and those of groups of 32
     h: np.ndarray  # f32 [T, `PACKED`, max(D, HE, F) and 16 more]
     row: np.ndarray  # f32 [T, E]
-    scores: np.ndarray  # f32 [T, `PACKED`, C and more]
+    scores: np.ndarray  # f32 [T, `PACKED` H / G, C and more]
     keys: np.ndarray  # f32 [G, C E] a layer's, widened for the chunk
     values: np.ndarray  # f32 [G, C E or more]
     room: np.ndarray  # [T, 16 max(D, HE, F)] a packed panel, f32 where weights are floats, else i16
@@ -86,10 +90,11 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
         hx=array((0, 0) if whole else (tokens, widest)),
         hq=array((tokens, widest) if whole else (0, 0), holder(weights.qkv.dtype, bits, packed=True)),
         hs=array((tokens, -(-widest // 32)) if bits == 8 else (tokens,)),
-        sums=array((tokens, 2 + widest // 32), np.int32),
+        sums=array((tokens, padded(2 + widest // 32)), np.int32),
         h=array((threads, PACKED, widest + 16)),
         row=array((threads, shape.head_dim)),
-        scores=array((threads, PACKED, padded(context) + 16)),  # the last is not a position's
+        # The last of a row is not a position's.
+        scores=array((threads, PACKED * shape.heads // shape.kv_heads, padded(context) + 16)),
         keys=array(keys),
         values=array(values),
         room=array((threads, 16 * (widest + 32)), np.int16 if whole else np.float32),  # groups of columns end beyond
@@ -99,8 +104,15 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
 
 @inner()
 def _take(s, layer, phase):
-    """The next ticket of a phase: a token of the chunk, or a block of rows."""
+    """The next ticket of a phase."""
     return atomic_add(s.tickets, layer * PHASES + phase, 1)
+
+
+@inner()
+def _tokens(s, layer, phase, since, chunk):
+    """The tokens of the next ticket of a phase, from the chunk's `since`-th on: first, and behind the last."""
+    first = since + _take(s, layer, phase) * TOGETHER
+    return first, min(first + TOGETHER, chunk.tokens.shape[0])
 
 
 @inner()
@@ -131,17 +143,18 @@ def _begin(layer, layers, since, chunk, shape, w, s, h):
     """The layer before is added to the residual stream (the first: tokens are embedded), and this one's input normed,
     unless `layers` are done."""
     while True:
-        n = since + _take(s, layer, BEGIN)
-        if n >= chunk.tokens.shape[0]:
+        first, last = _tokens(s, layer, BEGIN, since, chunk)
+        if first >= last:
             return
-        x = s.x[n]
-        if layer == 0:
-            embed(chunk.tokens[n], chunk.start + n, w, x)
-        else:
-            add(x, s.o[n])
-        if layer < layers:
-            norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-            _ready(h, 0, x.shape[0], s, n)
+        for n in range(first, last):
+            x = s.x[n]
+            if layer == 0:
+                embed(chunk.tokens[n], chunk.start + n, w, x)
+            else:
+                add(x, s.o[n])
+            if layer < layers:
+                norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
+                _ready(h, 0, x.shape[0], s, n)
 
 
 @inner()
@@ -190,24 +203,26 @@ def _attend(layer, since, chunk, shape, s, t):
 def _add_and_norm(layer, since, chunk, shape, w, s, h):
     """What was attended to is added to the residual stream, and what feeds forward normed."""
     while True:
-        n = since + _take(s, layer, NORM)
-        if n >= chunk.tokens.shape[0]:
+        first, last = _tokens(s, layer, NORM, since, chunk)
+        if first >= last:
             return
-        x = s.x[n]
-        add(x, s.o[n])
-        norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-        _ready(h, 0, x.shape[0], s, n)
+        for n in range(first, last):
+            x = s.x[n]
+            add(x, s.o[n])
+            norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
+            _ready(h, 0, x.shape[0], s, n)
 
 
 @inner()
 def _activate(layer, since, chunk, shape, s, h):
     """Gates open what they open."""
     while True:
-        n = since + _take(s, layer, ACTIVATE)
-        if n >= chunk.tokens.shape[0]:
+        first, last = _tokens(s, layer, ACTIVATE, since, chunk)
+        if first >= last:
             return
-        activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
-        _ready(h, 0, shape.feed_forward, s, n)
+        for n in range(first, last):
+            activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
+            _ready(h, 0, shape.feed_forward, s, n)
 
 
 @inner()
