@@ -114,7 +114,9 @@ def load_sums(typing, out, row, column):
 
     def codegen(context, builder, signature, args):
         begun, row = _place(context, builder, out, *args)
-        places = [(_after(builder, begun, row, i), I64(LANES * j * _FLOAT_BYTES)) for i in range(HEADS) for j in range(FOUR)]
+        places = [
+            (_after(builder, begun, row, i), I64(LANES * j * _FLOAT_BYTES)) for i in range(HEADS) for j in range(FOUR)
+        ]
         found = [llvm.read(builder, builder.gep(place, [at]), _lanes.llvm, _FLOAT_BYTES) for place, at in places]
         return context.make_tuple(builder, _SUMS, found)
 

@@ -1,20 +1,25 @@
-"""What this machine can do, measured: bytes read a second, fp32 products a second.
+"""What this machine can do, measured: bytes read a second, fp32 products a second, and how far apart two cores are.
 
 A speed means little alone. Beside these ceilings it says which bound holds, and how much is left to win.
 """
 
 from __future__ import annotations
 
+import statistics
+import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from engine.config import available_threads
 
 if TYPE_CHECKING:
     import numpy as np
 
 READ_BYTES = 512 << 20  # well over any last-level cache, so that a pass really reads memory
 PASSES = 5
+TRIPS = 1000  # of a word between two cores
 PRODUCTS = ((1024, 1024, 1024), (2048, 2048, 2048), (512, 576, 3072))  # rows, inner, columns: the best is the ceiling
 
 
@@ -92,3 +97,49 @@ def matmul_flops(threads: int, seconds: float = 0.3) -> float:
             torch.mm(a, b, out=out)
             best = max(best, 2.0 * rows * inner * columns / (time.perf_counter() - began))
     return best
+
+
+def round_trip(passes: int = 41, trips: int = TRIPS) -> float | None:
+    """Seconds that a word takes to another core and back: the median of all passes; None where there is one core.
+
+    Cores that share a cache take less than 100 ns, others several times as long. Which of both two virtual cores are
+    can change while they run, and what threads write for one another then comes at another speed.
+
+    Parameters
+    ----------
+    passes : how many are timed.
+    trips : there and back in each.
+    """
+    import numpy as np
+
+    if available_threads() < 2:
+        return None
+    turns = _turns()
+    turns(np.zeros(1, np.int64), 0, 0)  # compiles
+    words = [np.zeros(16, np.int64) for _ in range(passes)]
+    partner = threading.Thread(target=lambda: [turns(word, 1, trips) for word in words])
+    partner.start()
+    took = []
+    for word in words:
+        began = time.perf_counter()
+        turns(word, 0, trips)
+        took.append((time.perf_counter() - began) / trips)
+    partner.join()
+    return statistics.median(took)
+
+
+@lru_cache
+def _turns() -> Callable[[np.ndarray, int, int], None]:
+    """Compiled here, as `_read_loop` is."""
+    import numba as nb
+
+    from engine.kernels.barrier import atomic_add, atomic_load
+
+    @nb.njit(nogil=True)
+    def turns(word, first, trips):
+        for trip in range(trips):
+            while atomic_load(word, 0) != 2 * trip + first:
+                pass
+            atomic_add(word, 0, 1)
+
+    return turns

@@ -58,7 +58,7 @@ def commit(folder: Path) -> str:
         return "not in git"
 
 
-def machine(threads: int, versions: Mapping[str, str], ceilings: Sequence[Mapping[str, float]] = ()) -> dict[str, Any]:
+def machine(threads: int, versions: Mapping[str, str], ceilings: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """This machine as data for a report.
 
     Parameters
@@ -66,11 +66,11 @@ def machine(threads: int, versions: Mapping[str, str], ceilings: Sequence[Mappin
     threads : CPU threads that the measured engines were given.
     versions : version by name of all that ran; Python's is put before them.
     ceilings : one a round, `bandwidth` in bytes/s and `flops` in 1/s; their medians are given, None where there are no
-        ceilings.
+        ceilings. And `round_trip` in seconds, None where there is one core: all of them are given, in order.
 
     Returns
     -------
-    JSON-able: processor, vectors, cores, usable_cores, threads, versions, bandwidth, flops.
+    JSON-able: processor, vectors, cores, usable_cores, threads, versions, bandwidth, flops, round_trips.
     """
     name, vectors = processor()
     return {
@@ -82,6 +82,7 @@ def machine(threads: int, versions: Mapping[str, str], ceilings: Sequence[Mappin
         "versions": {"python": platform.python_version(), **versions},
         "bandwidth": statistics.median(c["bandwidth"] for c in ceilings) if ceilings else None,
         "flops": statistics.median(c["flops"] for c in ceilings) if ceilings else None,
+        "round_trips": [c["round_trip"] for c in ceilings if c["round_trip"] is not None],
     }
 
 
@@ -97,5 +98,11 @@ def machine_lines(about: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Ceilings measured in the same run, median: {about['bandwidth'] / 1e9:.1f} GB/s read from memory, "
             f"{about['flops'] / 1e9:.0f} GFLOP/s in fp32 matrix products."
+        )
+    if trips := about["round_trips"]:
+        lines.append(
+            "A word went to another core and back in "
+            + ", ".join(f"{1e9 * trip:.0f}" for trip in trips)
+            + " ns at the end of each round: under 100 where cores share a cache, several times that where they do not."
         )
     return lines

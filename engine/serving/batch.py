@@ -89,10 +89,8 @@ class DecodeBatch:
         else:
             self._take(request, [], logits, best)
 
-    def _take(
-        self, request: Request, draft: Sequence[int], logits: np.ndarray, best: Sequence[int | None]
-    ) -> None:
-        """Let a request take tokens as long as its guesses are right; logits [1 + guesses, V], the likeliest of each."""
+    def _take(self, request: Request, draft: Sequence[int], logits: np.ndarray, best: Sequence[int | None]) -> None:
+        """Let a request take tokens as long as its guesses are right; logits [1 + guesses, V]."""
         right = 0
         try:
             for guess, row, likeliest in zip([*draft, None], logits, best, strict=True):

@@ -108,9 +108,9 @@ class Brisk:
 
     def ceilings(self, threads: int) -> dict[str, Any]:
         """This machine's own, measured in a process that runs nothing else."""
-        from engine.measure.ceilings import matmul_flops, read_bandwidth
+        from engine.measure.ceilings import matmul_flops, read_bandwidth, round_trip
 
-        return {"bandwidth": read_bandwidth(threads), "flops": matmul_flops(threads)}
+        return {"bandwidth": read_bandwidth(threads), "flops": matmul_flops(threads), "round_trip": round_trip()}
 
 
 if __name__ == "__main__":

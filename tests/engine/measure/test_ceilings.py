@@ -31,3 +31,14 @@ def test_products_are_counted_two_operations_each(monkeypatch: pytest.MonkeyPatc
     clock = iter([0.0, 0.1, 0.6, 99.0])  # until, began, done, past the end
     monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
     assert measure.matmul_flops(1) == pytest.approx(2 * 64 * 32 * 16 / 0.5)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core here")
+def test_a_word_goes_to_another_core_and_back() -> None:
+    found = measure.round_trip(passes=3, trips=100)
+    assert found is not None and 1e-9 < found < 1
+
+
+def test_one_core_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "available_threads", lambda: 1)
+    assert measure.round_trip() is None

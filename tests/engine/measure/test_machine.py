@@ -21,3 +21,13 @@ def test_vectors_are_those_of_the_first_processor(monkeypatch: pytest.MonkeyPatc
     info = "processor : 0\nmodel name : Some CPU @ 2 GHz\nflags : fpu avx2 sse avx512_vnni\n\nprocessor : 1\n"
     monkeypatch.setattr(Path, "read_text", lambda self, encoding=None: info)
     assert machine.processor() == ("Some CPU @ 2 GHz", ("avx2", "avx512_vnni"))
+
+
+def test_a_machine_says_how_far_apart_its_cores_were() -> None:
+    def ceiling(trip: float | None) -> dict[str, float | None]:
+        return {"bandwidth": 1e10, "flops": 1e11, "round_trip": trip}
+
+    [*_, said] = machine.machine_lines(machine.machine(2, {}, [ceiling(7.1e-8), ceiling(3.5e-7)]))
+    assert said.startswith("A word went to another core and back in 71, 350 ns")
+    assert "core and back" not in " ".join(machine.machine_lines(machine.machine(1, {}, [ceiling(None)])))
+    assert "core and back" not in " ".join(machine.machine_lines(machine.machine(1, {})))

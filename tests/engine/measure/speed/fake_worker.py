@@ -39,7 +39,7 @@ class Fake:
         return {"ids": list(range(1, 1 + len(text.split())))}
 
     def ceilings(self, threads: int) -> dict[str, Any]:
-        return {"bandwidth": 1e6 * threads, "flops": 1e9 * threads}
+        return {"bandwidth": 1e6 * threads, "flops": 1e9 * threads, "round_trip": 8e-8}
 
     def die(self) -> dict[str, Any]:
         print("the last word", file=sys.stderr, flush=True)

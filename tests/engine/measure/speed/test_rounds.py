@@ -46,7 +46,7 @@ def test_rounds_go_a_b_c_a_b_c_on_the_same_tokens() -> None:
     first, second = [[r["prompts"] for n, r in log[i : i + 3] if n != "meter"] for i in (0, 4)]
     assert first[0] == first[1] == first[2] and second[0] == second[1] != first[0]
     assert [len(runs) for runs in found.runs.values()] == [2, 2, 2]
-    assert found.ceilings == [{"bandwidth": 2e6, "flops": 2e9}] * 2
+    assert found.ceilings == [{"bandwidth": 2e6, "flops": 2e9, "round_trip": 8e-8}] * 2
 
 
 def test_speeds_are_tokens_over_seconds() -> None:
