@@ -17,15 +17,12 @@ from engine.kernels.three_heads import AHEAD, load_sums, query_sums, weighted_su
 from engine.kernels.vectors import exp as exp_of
 from engine.kernels.vectors import (
     fma,
-    get,
     greater,
     greatest,
     less,
     load,
-    over,
     plus,
     prefetch_next,
-    put,
     splat,
     store,
     total,
@@ -258,24 +255,6 @@ def attend(q, kept, first, last, scores, parts, later, at):
         weigh_three(scores, r, values, value_scales, first, last, parts, r, later, at)
     for r in range(threes, heads):
         weigh(scores, r, values, value_scales, first, last, parts, r)
-
-
-@inner()
-def spread(part, size, h):
-    """h[:E] = a head's sum over its normaliser; part [E + 2] as `attend` leaves it.
-
-    Parameters
-    ----------
-    part : f32 [E + 2].
-    size : E.
-    h : f32 [E or wider], written.
-    """
-    full = size // 16 * 16
-    normaliser = splat(part[size + 1])
-    for d in range(0, full, 16):
-        put(h, d, over(get(part, d), normaliser))
-    for d in range(full, size):
-        h[d] = part[d] / part[size + 1]
 
 
 @inner(fastmath=True)

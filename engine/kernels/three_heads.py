@@ -152,7 +152,10 @@ def weighted_sums(typing, scores, n, values, first, last, column, begun, later, 
             for j in range(FOUR):
                 one = read(builder, values.dtype, builder.gep(value, [I64(LANES * j * size)]), LANES)
                 _multiply_add(builder, sums, j, left, one)
-            ends = (builder.gep(weight, [I64(_FLOAT_BYTES)]), *(builder.gep(at, [position]) for at in (value, wanted)))
+            ends = (
+                builder.gep(weight, [I64(_FLOAT_BYTES)]),
+                *(builder.gep(end, [position]) for end in (value, wanted)),
+            )
             return [*sums, *(llvm.held(builder, end) for end in ends)]
 
         count = builder.sub(args[4], args[3])

@@ -13,11 +13,24 @@ from engine.cache.static import StaticCache
 from engine.kernels import attention, keep
 from engine.kernels.model import Cache
 from engine.kernels.sizes import LANES
+from engine.kernels.three_heads import AHEAD
 
 SIZES = (8, 16, 24, 64, 80, 128)
 KV = ("fp32", "half", "int8")
-RANGES = ((0, 1), (0, 3), (0, 4), (0, 50), (7, 50), (13, 14), (20, 20))
-CONTEXT = 50
+CONTEXT = 250  # more than twice as many positions as are asked for ahead
+RANGES = (
+    (0, 1),
+    (0, 3),
+    (0, 4),
+    (0, 50),
+    (7, 50),
+    (13, 14),
+    (0, AHEAD),
+    (3, AHEAD + 4),
+    (0, 2 * AHEAD),
+    (7, CONTEXT),
+    (20, 20),
+)
 
 
 # Wrappers, so that what they call is compiled once on a machine and not in every run.
