@@ -34,6 +34,7 @@ EXTRA_OF = {
     "pyarrow": "eval",
     "rouge_score": "eval",
     "sklearn": "eval",
+    "tensorboard": "eval",
     "tqdm": "eval",
 }
 

@@ -14,27 +14,25 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from engine.config import EngineConfig
 from engine.errors import UserError
-from engine.measure.reviews import BadData
 from pipelines.classification.heads import FOLDER, READINGS, Head, Reading, read_features, save_head
 from pipelines.classification.opposites import opposite
 from pipelines.classification.regression import FOLDS, Counterfactuals, fit
+from pipelines.classification.rows import Row, labels_of, read_rows
 from pipelines.cli import load_engine, run_app, say, with_engine_options
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
 MAX_ACCURACY_LOSS = 0.01  # for a head that leans on what is said rather than on what it is said of
-MIN_ROWS = 5  # rows of a label: one a fold
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
-Rows = list[tuple[str, str]]  # text, label
 
 
 @app.command(help=__doc__)
@@ -88,23 +86,23 @@ def train(
     if choose_on < FOLDS * 2:
         raise UserError(f"--choose-on is {choose_on}: give {FOLDS * 2} or more rows.")
     given, source = (
-        _imdb(rows, seed, leave_out) if data == "imdb" else (_file(Path(data), text_column, label_column), data)
+        _imdb(rows, seed, leave_out) if data == "imdb" else (read_rows(Path(data), text_column, label_column), data)
     )
-    labels = _labels(given)
+    labels = labels_of(given)
     if max(weights) and labels != ["negative", "positive"]:
         raise UserError(f"--turned needs the labels negative and positive, and these are {', '.join(labels)}.")
     read: Reading = "mean" if reading == "mean" else "last"
     engine = load_engine(config)
     began = time.perf_counter()
-    gold = np.array([labels.index(label) for _, label in given])
+    gold = np.array([labels.index(row.label) for row in given])
     some = np.random.default_rng(seed).permutation(len(given))[: min(choose_on, len(given))]
-    tried = {layer: _features(engine, [given[i][0] for i in some], layer, tokens, read) for layer in candidates}
+    tried = {layer: _features(engine, [given[i].text for i in some], layer, tokens, read) for layer in candidates}
     scores = {layer: fit(features, gold[some], seed)[1] for layer, features in tried.items()}
     for layer, score in scores.items():
         say(f"layer {layer}: accuracy {score['accuracy']:.3f}, log loss {score['log_loss']:.3f} on {len(some):,} rows")
     layer = min(scores, key=lambda one: scores[one]["log_loss"])
-    features = _features(engine, [text for text, _ in given], layer, tokens, read)
-    opposites = [(i, text) for i, (own, _) in enumerate(given) if max(weights) and (text := opposite(own)) is not None]
+    features = _features(engine, [row.text for row in given], layer, tokens, read)
+    opposites = [(i, text) for i, row in enumerate(given) if max(weights) and (text := opposite(row.text)) is not None]
     counterfactuals = None
     if opposites:
         read_twins = _features(engine, [text for _, text in opposites], layer, tokens, read)
@@ -159,20 +157,7 @@ def _weights(turned: str) -> list[float]:
     return found
 
 
-def _labels(rows: Rows) -> list[str]:
-    """The labels in alphabetical order; BadData where there are too few, or too few rows of one."""
-    counts: dict[str, int] = {}
-    for _, label in rows:
-        counts[label] = counts.get(label, 0) + 1
-    if len(counts) < 2:
-        raise BadData(f"The rows have {len(counts)} label: give at least two.")
-    rarest = min(counts, key=lambda label: counts[label])
-    if counts[rarest] < MIN_ROWS:
-        raise BadData(f"The label '{rarest}' has {counts[rarest]} rows: give at least {MIN_ROWS} of each.")
-    return sorted(counts)
-
-
-def _imdb(rows: int, seed: int, leave_out: Path | None) -> tuple[Rows, str]:
+def _imdb(rows: int, seed: int, leave_out: Path | None) -> tuple[list[Row], str]:
     from pipelines.classification.contrast import read_contrast
     from pipelines.evaluation.data import LABELS, balanced_sample, without
 
@@ -182,35 +167,7 @@ def _imdb(rows: int, seed: int, leave_out: Path | None) -> tuple[Rows, str]:
     source = f"IMDB train, {rows:,} reviews, seed {seed}"
     if leave_out:
         source += f", without {len(drawn) - len(kept)} that are originals of contrast pairs"
-    return [(review.text, LABELS[review.label]) for review in kept], source
-
-
-def _file(path: Path, text_column: str, label_column: str) -> Rows:
-    """Rows of a CSV or JSONL file; BadData with the row's number where one has no text or no label."""
-    import pandas as pd
-
-    readers: dict[str, Any] = {
-        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False),
-        ".jsonl": lambda: pd.read_json(path, lines=True, dtype=False),
-    }
-    if path.suffix not in readers:
-        raise BadData(f"{path} is neither .csv nor .jsonl: give one of them, or imdb.")
-    try:
-        frame = readers[path.suffix]()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise BadData(f"{path} cannot be read ({reason}): give a {path.suffix[1:].upper()} file.") from error
-    for column in (text_column, label_column):
-        if column not in frame.columns:
-            raise BadData(f"{path} has no column '{column}': it has {', '.join(map(str, frame.columns))}.")
-    rows: Rows = []
-    for i, (text, label) in enumerate(zip(frame[text_column], frame[label_column], strict=True), 1):
-        if not isinstance(text, str) or not text.strip():
-            raise BadData(f"Row {i:,} of {path} has no text in '{text_column}': give it one, or leave it out.")
-        if label is None or not str(label).strip():
-            raise BadData(f"Row {i:,} of {path} has no label in '{label_column}': give it one, or leave it out.")
-        rows.append((text, str(label)))
-    return rows
+    return [Row(review.text, LABELS[review.label], review.id) for review in kept], source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
