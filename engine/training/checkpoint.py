@@ -1,8 +1,8 @@
 """Checkpoints: all that a training is at a step, so that going on from one gives the same weights, bit for bit.
 
-A checkpoint is a folder `step-N` with two safetensors files and a JSON file. It is written under another name and
-renamed when it is whole and on the disk, so that one which can be found can be trusted; the one before it is removed
-only then.
+A checkpoint is a folder `step-N`, after an epoch's validation `step-N-validated`, with two safetensors files and a JSON
+file. It is written under another name and renamed when it is whole and on the disk, so that one which can be found can
+be trusted; the one before it is removed only then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from engine.errors import BadModel, UserError
 
-_NAME = re.compile(r"step-(\d+)")
+_NAME = re.compile(r"step-(\d+)(-validated)?")
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
@@ -73,7 +73,7 @@ def save(folder: Path, model: nn.Module, optimizer: Optimizer, position: Positio
     tensors["random"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    target = folder / f"step-{position.step}"
+    target = folder / f"step-{position.step}{'' if position.batch else '-validated'}"
     building = folder / f".{target.name}.{os.getpid()}"
     try:
         building.mkdir(parents=True)
@@ -83,7 +83,6 @@ def save(folder: Path, model: nn.Module, optimizer: Optimizer, position: Positio
         (building / _STATE).write_text(json.dumps(about), encoding="utf-8")
         for file in building.iterdir():
             _to_disk(file)
-        shutil.rmtree(target, ignore_errors=True)
         building.rename(target)
         _to_disk(folder)
     except (OSError, SafetensorError) as error:  # safetensors has its own for a full disk
@@ -101,8 +100,10 @@ def save(folder: Path, model: nn.Module, optimizer: Optimizer, position: Positio
 
 def newest(folder: Path) -> Path | None:
     """The checkpoint of the most steps, or None."""
-    found = [(int(name[1]), path) for path in folder.glob("step-*") if (name := _NAME.fullmatch(path.name))]
-    return max(found)[1] if found else None
+    found = [
+        (int(name[1]), bool(name[2]), path) for path in folder.glob("step-*") if (name := _NAME.fullmatch(path.name))
+    ]
+    return max(found)[2] if found else None
 
 
 def load(checkpoint: Path, model: nn.Module, optimizer: Optimizer, run: str) -> Position:
@@ -127,8 +128,8 @@ def load(checkpoint: Path, model: nn.Module, optimizer: Optimizer, run: str) -> 
         about = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
         if about["run"] != run:
             raise UserError(
-                f"{checkpoint.parent} holds a training with other options or texts: name another folder, or begin "
-                "anew with --restart."
+                f"{checkpoint.parent} holds a training with other options or texts: name another folder, or "
+                "remove it to begin anew."
             )
         model.load_state_dict(load_file(checkpoint / _MODEL))
         tensors = load_file(checkpoint / _OPTIMIZER)
@@ -141,7 +142,9 @@ def load(checkpoint: Path, model: nn.Module, optimizer: Optimizer, run: str) -> 
         raise
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:160]
-        raise BadModel(f"The checkpoint {checkpoint} is damaged ({reason}): remove it, or use --restart.") from error
+        raise BadModel(
+            f"The checkpoint {checkpoint} is damaged ({reason}): remove {checkpoint.parent} to begin anew."
+        ) from error
 
 
 def owned(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -160,8 +163,7 @@ def _flat(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"{parameter}.{name}"] = value
             else:
                 numbers[f"{parameter}.{name}"] = value
-    groups = [dict(group.items()) for group in state["param_groups"]]
-    return tensors, {"numbers": numbers, "groups": groups}
+    return tensors, {"numbers": numbers, "groups": state["param_groups"]}
 
 
 def _restore(optimizer: Optimizer, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise UserError(
-                    "TensorBoard is not installed: pip install tensorboard, or leave --scalars out."
+                    "Scalars need TensorBoard, which is not installed: pip install tensorboard, or ask for none."
                 ) from error
             self._writer = SummaryWriter(str(scalars))
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from engine.errors import BadRequest, UserError
+from engine.errors import BadModel, BadRequest, UserError
 from engine.training import checkpoint
 from engine.training.checkpoint import Position
 from engine.training.data import Batch, Data
@@ -58,7 +59,7 @@ class LoopOptions:
     accumulate : batches whose gradients are averaged for a step.
     patience : epochs without a lower validation loss after which training ends; 0 never ends it early.
     save_every_s : seconds between checkpoints; one is written after each epoch too.
-    bf16 : forward and backward in bfloat16 (weights and steps stay fp32), twice as fast where the processor has it.
+    bf16 : forward and backward in bfloat16; weights and steps stay fp32.
     """
 
     epochs: int = 3
@@ -126,6 +127,7 @@ def train(
     Raises
     ------
     UserError : the loss is not a finite number, a checkpoint cannot be written, or is of another run.
+    BadModel : a checkpoint or the best weights are damaged.
     Interrupted : Ctrl-C or SIGTERM came; the checkpoint of the last whole step is written.
     """
     position = Position()
@@ -134,17 +136,19 @@ def train(
         log.say(
             f"Going on at step {position.step:,} (epoch {position.epoch + 1}), {position.seconds / 60:.1f} minutes in."
         )
-    rates = [group["lr"] for group in optimizer.param_groups] if not position.step else None
-    if rates is not None:
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["full"] = rate / options.lr  # groups keep their ratio to the rate
+    else:
+        for group in optimizer.param_groups:
+            group["full"] = group["lr"] / options.lr  # groups keep their ratio to the rate
     loop = _Loop(model, optimizer, objective, data, validate, options, folder, run, log, position)
     with _asked_to_end() as ended, log.profiling():
         while position.epoch < options.epochs and not (options.patience and position.since >= options.patience):
             loop.epoch(ended)
     best = folder / BEST
-    if best.is_file():
+    try:
         model.load_state_dict(load_file(best))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise BadModel(f"{best} is missing or damaged ({reason}): remove {folder} and train again.") from error
     model.eval()
     return position
 
@@ -177,7 +181,6 @@ class _Loop:
             self._step(group, steps * o.epochs, began, before)
             at.batch += len(group)
             at.step += 1
-            at.seconds = before + time.perf_counter() - began
             if ended.is_set():
                 path = self._save()
                 raise Interrupted(f"Interrupted at step {at.step:,}: the same command goes on from {path}.")
@@ -205,9 +208,9 @@ class _Loop:
             mean += loss / len(group)
             for i, value in enumerate((loss * found.targets, found.right or 0, found.targets, batch.tokens)):
                 at.sums[i] += value
-            seconds = time.perf_counter() - began
             accuracy = None if found.right is None else at.sums[1] / at.sums[2]
-            self.log.batch(loss, accuracy, batch.tokens / max(seconds - (at.seconds - before), 1e-9))
+            at.seconds = before + time.perf_counter() - began
+            self.log.batch(loss, accuracy, at.sums[3] / self._epoch_seconds())
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), o.clip or math.inf))
         if not math.isfinite(norm):
             raise self._not_finite(f"The gradient's norm is {norm}", batch)
@@ -228,13 +231,12 @@ class _Loop:
             "accuracy": None if found.accuracy is None else right / count,
             "validation_loss": found.loss, "validation_accuracy": found.accuracy,
             "seconds": at.seconds, "tokens": int(tokens),
-            "tokens_per_s": tokens / max(1e-9, at.seconds - sum(r["epoch_seconds"] for r in at.history)),
-            "epoch_seconds": at.seconds - sum(r["epoch_seconds"] for r in at.history),
+            "tokens_per_s": tokens / self._epoch_seconds(), "epoch_seconds": self._epoch_seconds(),
         }  # fmt: skip
         if not math.isfinite(found.loss):
             raise UserError(
-                f"The validation loss after epoch {at.epoch + 1} is {found.loss}: lower the learning rate and start "
-                "again with --restart; the checkpoint before this epoch's end is whole."
+                f"The validation loss after epoch {at.epoch + 1} is {found.loss}: lower the learning rate and begin "
+                "anew in another folder; the checkpoint before this epoch's end is whole."
             )
         if at.best is None or found.loss < at.best:
             at.best, at.since = found.loss, 0
@@ -246,16 +248,19 @@ class _Loop:
         self.log.epoch(record)
         self._save()
 
+    def _epoch_seconds(self) -> float:
+        """Seconds spent in this epoch so far, above 0."""
+        return max(1e-9, self.at.seconds - sum(record["epoch_seconds"] for record in self.at.history))
+
     def _keep_best(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         building = self.folder / f".{BEST}"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             save_file(checkpoint.owned(self.model.state_dict()), building)
             building.replace(self.folder / BEST)
-        except OSError as error:
-            raise UserError(
-                f"{self.folder / BEST} cannot be written ({error.strerror or error}): make room."
-            ) from error
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{self.folder / BEST} cannot be written ({reason}): make room and start again.") from error
 
     def _save(self) -> Path:
         return checkpoint.save(self.folder, self.model, self.optimizer, self.at, self.run)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
@@ -163,15 +162,3 @@ def fit_teacher(
     return Teacher(tuple(first), tuple(second), join), Judged(
         by_ngrams, by_features, _joined(join, by_ngrams, by_features)
     )
-
-
-def probability(log_odds: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """The second label's, softened by a temperature."""
-    found: np.ndarray = expit(log_odds / temperature)
-    return found
-
-
-def log_odds(probability: np.ndarray) -> np.ndarray:
-    """The inverse of `probability`."""
-    found: np.ndarray = logit(np.clip(probability, 1e-6, 1 - 1e-6))
-    return found

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BadRequest
-from engine.training.data import POOL, Labelled, Packed, pack, padded, shortened, split_off
+from engine.training.data import POOL, Labelled, Packed, pack, padded
 from engine.training.losses import IGNORED
 
 
@@ -68,17 +68,9 @@ def test_packing_loses_nothing(tokens: int, window: int, size: int) -> None:
     assert sorted(guessed) == list(range(1, tokens))
 
 
-def test_padding_and_shortening() -> None:
+def test_padding() -> None:
     ids, lengths = padded([np.array([1, 2]), np.array([3])], fill=-1)
     assert ids.dtype == torch.int64 and ids.tolist() == [[1, 2], [3, -1]] and lengths.tolist() == [2, 1]
-    assert shortened(range(10), 10).tolist() == list(range(10))
-    assert shortened(range(10), 5, head=0.4).tolist() == [0, 1, 7, 8, 9]
-
-
-@given(st.integers(2, 200), st.floats(0.001, 0.999))
-def test_a_split_is_a_split(count: int, share: float) -> None:
-    train, held = split_off(count, share, seed=0)
-    assert len(train) and len(held) and sorted([*train, *held]) == list(range(count))
 
 
 def test_bad_data_is_named() -> None:
@@ -88,7 +80,3 @@ def test_bad_data_is_named() -> None:
         texts(3, size=0)
     with pytest.raises(BadRequest, match="two or more"):
         Packed(np.array([1], np.int32), 4, 1)
-    with pytest.raises(BadRequest, match="one each"):
-        split_off(1, 0.5, 0)
-    with pytest.raises(BadRequest, match="share for validation"):
-        split_off(10, 1.0, 0)

@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     found = checkpoint.newest(tmp_path)
     assert found is not None
     (found / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(BadModel, match=rf"{found.name} is damaged .*--restart"):
+    with pytest.raises(BadModel, match=rf"{found.name} is damaged .*to begin anew"):
         TinyRun(tmp_path, QUICK).train()
 
 
@@ -182,3 +182,41 @@ def test_options_out_of_range(field: str) -> None:
 def test_bfloat16_trains_too(tmp_path: Path) -> None:
     history = TinyRun(tmp_path, LoopOptions(epochs=20, lr=2e-2, patience=0, bf16=True)).train().history
     assert history[-1]["validation_accuracy"] > 0.9
+
+
+def test_asked_to_end_at_an_epochs_last_batch(tmp_path: Path) -> None:
+    """That checkpoint and the one after validation are of one step: the first stays until the second is whole."""
+    rare = LoopOptions(epochs=2, lr=1e-2, patience=0, save_every_s=1e9)
+    whole = TinyRun(tmp_path / "whole", rare)
+    whole.train()
+
+    def ask(batch: int) -> None:
+        if batch == STEPS // 2 - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        TinyRun(tmp_path / "cut", rare, hook=ask).train()
+    assert checkpoint.newest(tmp_path / "cut") == tmp_path / "cut" / f"step-{STEPS // 2}"
+    with pytest.raises(Killed):
+        TinyRun(tmp_path / "cut", rare, hook=kill_at(0)).train()
+    assert checkpoint.newest(tmp_path / "cut") == tmp_path / "cut" / f"step-{STEPS // 2}-validated"
+    last = TinyRun(tmp_path / "cut", rare)
+    last.train()
+    assert last.batches == STEPS // 2 and torch.equal(whole.weights(), last.weights())
+
+
+def test_best_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
+    TinyRun(tmp_path, QUICK).train()
+    (tmp_path / "best.safetensors").write_bytes(b"nothing")
+    with pytest.raises(BadModel, match=r"best.safetensors is missing or damaged .*train again"):
+        TinyRun(tmp_path, QUICK).train()
+
+
+def test_accumulated_batches_count_in_the_speed(tmp_path: Path) -> None:
+    heard: list[tuple[float, float]] = []
+    run = TinyRun(tmp_path, LoopOptions(epochs=1, accumulate=6, patience=0))
+    log = run._arguments[-1]
+    log.batch = lambda loss, accuracy, tokens_per_s: heard.append((loss, tokens_per_s))  # type: ignore[method-assign]
+    record = run.train().history[0]
+    assert record["tokens_per_s"] * record["epoch_seconds"] == pytest.approx(record["tokens"])
+    assert len(heard) == 12 and heard[-1][1] >= record["tokens_per_s"], "validation takes time of the epoch too"

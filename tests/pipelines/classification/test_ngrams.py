@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,14 +52,9 @@ def test_buckets_are_filled_evenly() -> None:
     assert abs(len(np.unique(found)) - expected) < 0.01 * expected
 
 
-def test_words_are_not_remembered_without_end(monkeypatch: object) -> None:
-    known = dict(ngrams._known)
-    try:
-        ngrams._known.clear()
-        most, ngrams.MOST_WORDS = ngrams.MOST_WORDS, 3
-        first = buckets("one two three four five", 20)
-        assert len(ngrams._known) == 3
-        assert np.array_equal(first, buckets("one two three four five", 20))
-    finally:
-        ngrams.MOST_WORDS = most
-        ngrams._known.update(known)
+def test_words_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngrams, "_known", {})
+    monkeypatch.setattr(ngrams, "MOST_WORDS", 3)
+    first = buckets("one two three four five", 20)
+    assert len(ngrams._known) == 3
+    assert np.array_equal(first, buckets("one two three four five", 20))

@@ -10,10 +10,8 @@ from pipelines.training.teacher import (
     FeatureRegression,
     NgramRegression,
     fit_teacher,
-    log_odds,
     log_ratio,
     ngram_matrix,
-    probability,
     scaled,
 )  # fmt: skip
 
@@ -82,9 +80,3 @@ def test_held_out_rows_are_judged_by_those_who_did_not_see_them() -> None:
     assert ((NgramRegression().fit(matrix, gold).log_odds(matrix) > 0) == gold).mean() > 0.95
     assert ((FeatureRegression().fit(features, gold).log_odds(features) > 0) == gold).mean() > 0.6
     assert all(0.3 < ((found > 0) == gold).mean() < 0.7 for found in (held.ngrams, held.features, held.both))
-
-
-def test_temperature_softens() -> None:
-    odds = np.array([-3.0, 0.0, 2.0])
-    assert np.allclose(log_odds(probability(odds)), odds)
-    assert np.allclose(log_odds(probability(odds, 2.0)), odds / 2)
