@@ -1,7 +1,6 @@
 """A Transformer of GPT-2's shape to train (Radford et al. 2019): small enough to read, saved as any engine reads it.
 
-Names and layouts of its weights are those of Transformers' `GPT2LMHeadModel` but for matrices, which lie [out, in] here
-and [in, out] there.
+Its matrices lie [out, in]; `export` gives weights the names and layouts of Transformers' `GPT2LMHeadModel`.
 """
 
 from __future__ import annotations
