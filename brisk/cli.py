@@ -35,7 +35,6 @@ EXTRA_OF = {
     "rouge_score": "eval",
     "sklearn": "eval",
     "tensorboard": "eval",
-    "tqdm": "eval",
 }
 
 
@@ -49,6 +48,24 @@ def _evaluate() -> typer.Typer:
     from pipelines.evaluation.__main__ import command_line
 
     return command_line()
+
+
+def _label() -> typer.Typer:
+    from pipelines.classification.label import label
+
+    return single(label)
+
+
+def _distill() -> typer.Typer:
+    from pipelines.training.distill import distill
+
+    return single(distill)
+
+
+def _train() -> typer.Typer:
+    from pipelines.training.command import train
+
+    return single(train)
 
 
 def _bench() -> typer.Typer:
@@ -80,6 +97,9 @@ def _space() -> typer.Typer:
 LAZY: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "serve": ("Serve the page and the endpoints until Ctrl-C.", _serve),
     "evaluate": ("Measure a task on IMDB reviews, in one precision or several.", _evaluate),
+    "label": ("Label every row of a CSV file by a trained head.", _label),
+    "train": ("Train a Transformer on labelled texts, from nothing.", _train),
+    "distill": ("Teach small students what a large teacher thinks.", _distill),
     "bench": ("Time prefill and decode beside other engines.", _bench),
     "check": ("Hold every fast path to its slow twin.", _check),
     "space": ("Assemble a Hugging Face Space; upload it when asked.", _space),
@@ -134,7 +154,7 @@ def _placeholder() -> None: ...
 
 app.command("serve", help=LAZY["serve"][0])(_placeholder)
 add_task_commands(app)
-for _name in ("evaluate", "bench", "check", "space"):
+for _name in ("evaluate", "label", "train", "distill", "bench", "check", "space"):
     app.command(_name, help=LAZY[_name][0])(_placeholder)
 
 

@@ -25,6 +25,7 @@ HUB_ID = "stanfordnlp/imdb"
 Item = TypeVar("Item")
 
 _FILE = re.compile(r"(?P<split>train|test)/(?P<label>neg|pos)/(?P<number>\d+)_(?P<stars>\d+)\.txt$")
+_UNLABELLED = re.compile(r"train/unsup/(\d+)_0\.txt$")
 _URLS = re.compile(r"(?P<split>train|test)/urls_(?P<label>neg|pos)\.txt$")
 _FILM = re.compile(r"tt\d+")
 _BREAK = re.compile(r"[ \t]*(?:<br[ \t]*/?>[ \t]*)+", re.IGNORECASE)
@@ -58,15 +59,38 @@ def read(split: Split) -> tuple[list[RawReview], str]:
     """
     place = Path(os.environ.get("IMDB_DIR", ""))
     if not os.environ.get("IMDB_DIR"):
-        reviews, source = _from_hub(split)
+        frame, source = _hub_table(split)
+        reviews = _from_frame(frame, split, source)
     elif place.is_file():
         reviews, source = _from_acl(_archived(place, split), place, split)
     elif (place / split / "pos").is_dir() or (place / split / "neg").is_dir():
         reviews, source = _from_acl(_lying(place, split), place, split)
     else:
-        reviews, source = _from_parquet(place, split)
+        frame, source = _parquet_table(place, split)
+        reviews = _from_frame(frame, split, source)
     meta = os.environ.get("IMDB_META", "")
     return (_with_meta(reviews, Path(meta) / f"{split}.parquet") if meta else reviews), source
+
+
+def read_unlabelled() -> tuple[list[str], str]:
+    """The reviews that were published without a label, in published order, and where they came from. Sources as
+    `read`'s: `unsupervised-*.parquet`, `train/unsup/*.txt`, or the split `unsupervised` of the Hub's table. BadData if
+    anything is missing or cannot be read."""
+    given = os.environ.get("IMDB_DIR", "")
+    place = Path(given)
+    if not given:
+        frame, source = _hub_table("unsupervised")
+    elif place.is_file() or (place / "train" / "unsup").is_dir():
+        files = _archived(place, "train") if place.is_file() else _lying(place, "train")
+        found = [(int(name[1]), content()) for path, content in files if (name := _UNLABELLED.search(path))]
+        if not found:
+            raise BadData(f"IMDB_DIR is {place}, which holds no reviews in train/unsup: fetch the data again.")
+        return [text.decode("utf-8", "replace") for _, text in sorted(found)], f"{place.name} in IMDB_DIR"
+    else:
+        frame, source = _parquet_table(place, "unsupervised")
+    if "text" not in frame.columns:
+        raise BadData(f"{source} has no column text: give the IMDB table.")
+    return [str(text) for text in frame["text"]], source
 
 
 def with_line_breaks(text: str) -> str:
@@ -110,7 +134,7 @@ def from_pairs(pairs: Iterable[tuple[int, str]], split: Split) -> list[RawReview
     return [RawReview(f"{split}/{row}", text, int(label) - first) for row, (label, text) in enumerate(found)]
 
 
-def _from_parquet(folder: Path, split: Split) -> tuple[list[RawReview], str]:
+def _parquet_table(folder: Path, split: str) -> tuple[pd.DataFrame, str]:
     import pandas as pd
 
     files = sorted([*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.parquet")])
@@ -122,8 +146,7 @@ def _from_parquet(folder: Path, split: Split) -> tuple[list[RawReview], str]:
     if expected and len(files) != int(expected[1]):
         raise BadData(f"{folder} holds {len(files)} of {int(expected[1])} {split} files: download the rest.")
     frame = pd.concat([read_parquet(file) for file in files], ignore_index=True)
-    source = f"{folder.name}/{split} parquet in IMDB_DIR"
-    return _from_frame(frame, split, source), source
+    return frame, f"{folder.name}/{split} parquet in IMDB_DIR"
 
 
 def read_parquet(file: Path) -> pd.DataFrame:
@@ -148,7 +171,7 @@ def read_columns(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def _from_hub(split: Split) -> tuple[list[RawReview], str]:
+def _hub_table(split: str) -> tuple[pd.DataFrame, str]:
     import datasets
 
     try:
@@ -159,8 +182,7 @@ def _from_hub(split: Split) -> tuple[list[RawReview], str]:
             f"{HUB_ID} could not be loaded ({reason}): connect to the network, or set IMDB_DIR to a folder with "
             f"its parquet files."
         ) from error
-    source = f"{HUB_ID} through datasets {datasets.__version__}"
-    return _from_frame(frame, split, source), source
+    return frame, f"{HUB_ID} through datasets {datasets.__version__}"
 
 
 def _from_frame(frame: pd.DataFrame, split: Split, source: str) -> list[RawReview]:

@@ -27,15 +27,17 @@ class Batch(NamedTuple):
     ----------
     ids : int64 [B, L], zeros after a text's end.
     lengths : int64 [B].
-    targets : int64 [B], a class each; or int64 [B, L], the next token at each position, `IGNORED` after the end; or
-        float [B, C], soft labels.
+    targets : int64 [B], a class each, `IGNORED` for a text without one; or int64 [B, L], the next token at each
+        position, `IGNORED` after the end.
     names : of the texts, for messages.
+    teacher : f32 [B, C], what a teacher's logits are; None where there is none.
     """
 
     ids: Tensor
     lengths: Tensor
     targets: Tensor
     names: tuple[str, ...]
+    teacher: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -62,10 +64,11 @@ class Labelled:
     Attributes
     ----------
     ids : token ids of each text, int32 [n], at least one.
-    labels : int64 [N], or float32 [N, C] soft labels whose rows sum to 1.
+    labels : int64 [N], `IGNORED` for a text without one.
     names : of the texts.
     size : texts a batch.
     seed : of the order.
+    teacher : logits f32 [N, C] of a teacher, for distillation.
     """
 
     ids: Sequence[np.ndarray]
@@ -73,6 +76,7 @@ class Labelled:
     names: Sequence[str]
     size: int
     seed: int = 0
+    teacher: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -102,7 +106,9 @@ class Labelled:
 
     def batch(self, rows: np.ndarray) -> Batch:
         ids, lengths = padded([self.ids[row] for row in rows])
-        return Batch(ids, lengths, torch.from_numpy(self.labels[rows]), tuple(self.names[row] for row in rows))
+        names = tuple(self.names[row] for row in rows)
+        teacher = None if self.teacher is None else torch.from_numpy(self.teacher[rows])
+        return Batch(ids, lengths, torch.from_numpy(self.labels[rows]), names, teacher)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class Packed:
         return Batch(ids, lengths, targets, tuple(f"window {row}" for row in rows))
 
 
-def pack(texts: Iterable[Sequence[int]], end: int) -> np.ndarray:
+def pack(texts: Iterable[Sequence[int] | np.ndarray], end: int) -> np.ndarray:
     """Token ids of all texts in one stream int32 [T], the id `end` behind each."""
     return np.concatenate([np.zeros(0, np.int32), *(np.append(ids, end).astype(np.int32) for ids in texts)])
 

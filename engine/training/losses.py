@@ -39,25 +39,26 @@ def distillation(
 ) -> Tensor:
     """What a student loses against its teacher's softened probabilities, and against hard labels where there are some.
 
-    soft T^2 KL(softmax(teacher / T) || softmax(logits / T)) + (1 - soft) cross_entropy(logits, targets), after Hinton,
-    Vinyals and Dean 2015. T^2 keeps the gradients of the first term as large as at T = 1.
+    Of a row with a label it is soft T^2 KL(softmax(teacher / T) || softmax(logits / T)) + (1 - soft) cross-entropy,
+    after Hinton, Vinyals and Dean 2015; of one without, the first term alone, unweighted. T^2 keeps the gradients of
+    that term as large as at T = 1.
 
     Parameters
     ----------
     logits, teacher : float [N, C], of the student and of the teacher; no gradient goes to the latter.
-    targets : int64 [N] as in `cross_entropy`; None where nothing is labelled, and `soft` must then be 1.
+    targets : int64 [N], the right class of each row, `IGNORED` for one without a label; None where none has one.
     temperature : T, above 0: above 1 it shows more of what the teacher thinks of the wrong classes.
-    soft : weight of the teacher, 0 to 1.
+    soft : weight of the teacher beside a label, 0 to 1.
 
-    Raises
-    ------
-    ValueError : `soft` is below 1 and there are no targets.
+    Returns
+    -------
+    A scalar: the mean over all rows.
     """
     wanted = torch.log_softmax(teacher.detach() / temperature, -1)
     log_p = torch.log_softmax(logits / temperature, -1)
-    divergence = (wanted.exp() * (wanted - log_p)).sum(-1).mean() * temperature**2
+    divergence = (wanted.exp() * (wanted - log_p)).sum(-1) * temperature**2
     if targets is None:
-        if soft != 1:
-            raise ValueError(f"soft is {soft} and there are no targets: give some, or soft = 1")
-        return divergence
-    return soft * divergence + (1 - soft) * cross_entropy(logits, targets)
+        return divergence.mean()
+    counts = targets != IGNORED
+    hard = -torch.log_softmax(logits, -1).gather(-1, targets.clamp(min=0)[:, None])[:, 0]
+    return torch.where(counts, soft * divergence + (1 - soft) * hard, divergence).mean()

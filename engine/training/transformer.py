@@ -29,6 +29,8 @@ class Sizes:
     causal : whether a token sees only those before it, as generation needs; else all of its text.
     labels : classes of a classification head; 0 has the language-model head, which is the embedding again.
     dropout : share of numbers set to zero while training.
+    word_dropout : share of tokens whose whole embedding is zero while training (Gal and Ghahramani 2016): a text is to
+        be told by more than its few loudest words.
     """
 
     vocabulary: int
@@ -40,6 +42,7 @@ class Sizes:
     causal: bool = True
     labels: int = 0
     dropout: float = 0.1
+    word_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "embedding", "heads", "layers", "feed_forward", "context"):
@@ -53,8 +56,9 @@ class Sizes:
             raise BadRequest(f"A classification head with {self.labels} labels tells nothing apart: give 2 or more.")
         if not self.labels and not self.causal:
             raise BadRequest("A language model that sees the words it guesses learns nothing: make it causal.")
-        if not 0 <= self.dropout < 1:
-            raise BadRequest(f"Dropout is {self.dropout}: give 0 or more, below 1.")
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadRequest(f"{name} is {getattr(self, name)}: give 0 or more, below 1.")
 
 
 class Block(nn.Module):
@@ -118,7 +122,11 @@ class Transformer(nn.Module):
             raise BadRequest(
                 f"A text has {length} tokens, and the model has {self.sizes.context} positions: shorten it."
             )
-        x = self.drop(self.wte(ids) + self.wpe(torch.arange(length, device=ids.device)))
+        words = self.wte(ids)
+        if self.training and self.sizes.word_dropout:
+            whole = torch.ones(*ids.shape, 1, dtype=words.dtype, device=ids.device)
+            words = words * functional.dropout(whole, self.sizes.word_dropout)
+        x = self.drop(words + self.wpe(torch.arange(length, device=ids.device)))
         real = torch.arange(length, device=ids.device) < lengths[:, None]  # [B, L]
         mask = None if self.sizes.causal or bool(real.all()) else real[:, None, None]
         for block in self.h:

@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from engine.errors import BadRequest
 
-END, UNKNOWN = "<|endoftext|>", "<|unknown|>"  # ids 0 and 1
+END, UNKNOWN = "<|endoftext|>", "<|unknown|>"
+END_ID = 0  # the special tokens come first, in this order
 MOST_WORDS = 1_000_000
 
 

@@ -3,7 +3,7 @@
 The features are hidden states after one of the middle layers: the engine stops there, so a head costs less than reading
 the text to the end. Either their mean over the bare text ("mean"), or the state after the instruction that
 zero-shot classification puts behind a text ("last"), where the model is about to say what it thinks of it.
-`python -m pipelines.classification.train` makes a head.
+`python -m pipelines.classification.train` makes a head. Heads of another kind read words alone (see `ngram_head`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
 from engine.errors import BadRequest, UserError
+from pipelines.classification import ngram_head
+from pipelines.classification.ngram_head import NgramHead
 from pipelines.classification.templates import INSTRUCTION
 from pipelines.prompt import text_prompt
 from pipelines.text import check_text, room_for_text, shorten_text
@@ -72,7 +74,17 @@ class Head:
         """The probabilities f64 [..., labels] for features [..., D]."""
         return softmax(features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias, axis=-1)
 
+    def read(self, engine: Engine, text: str) -> tuple[np.ndarray, int, Shortened | None]:
+        """The probabilities f64 [labels] of a text; tokens and what was left out as `features` has them."""
+        features, tokens, shortened = self.features(engine, text)
+        return self.probabilities(features), tokens, shortened
+
+    def note(self) -> str:
+        """What a reader of a result should know: nothing."""
+        return ""
+
     def check(self, engine: Engine) -> None:
+        """BadRequest where the engine runs another model than the head was trained on."""
         if engine.info.model != self.model or engine.info.hidden != self.weight.shape[1]:
             raise BadRequest(
                 f"The head '{self.name}' was trained on {self.model}, and {engine.info.model} is loaded: load that "
@@ -97,7 +109,8 @@ def read_features(
     -------
     The features f32 [D], how many tokens were read, and what was left out (None for nothing).
     """
-    beside = len(text_prompt(engine, "", INSTRUCTION)) + 2  # two seams may split anew
+    # Behind a text stands the instruction, and two seams may split anew.
+    beside = len(text_prompt(engine, "", INSTRUCTION)) + 2 if reading == "last" else 0
     room = min(tokens, room_for_text(engine, beside=beside, max_tokens=0))
     short, shortened = shorten_text(engine.tokenizer, check_text(text), room)
     ids = text_prompt(engine, short, INSTRUCTION) if reading == "last" else engine.tokenizer.encode(short)
@@ -123,7 +136,7 @@ def save_head(head: Head, folder: Path) -> Path:
     return path
 
 
-def load_head(name: str) -> Head:
+def load_head(name: str) -> Head | NgramHead:
     """A head by the name of one that comes with Brisk, or by the path of its JSON file. UserError for anything else."""
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
     if not path.is_file():
@@ -131,8 +144,11 @@ def load_head(name: str) -> Head:
         raise UserError(f"There is no head '{name}': give the path of its .json file, or one of those here ({known}).")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
+        format = about.pop("format")
+        if format == ngram_head.FORMAT:
+            return ngram_head.ngram_head(about, path.with_suffix(".safetensors"))
         tensors = load_file(path.with_suffix(".safetensors"))
-        if about.pop("format") != FORMAT or about["reading"] not in READINGS:
+        if format != FORMAT or about["reading"] not in READINGS:
             raise ValueError("another format")
         own = {key: about.pop(key) for key in ("name", "model", "layer", "tokens", "reading")}
         labels = tuple(str(label) for label in about.pop("labels"))
@@ -147,6 +163,6 @@ def load_head(name: str) -> Head:
 
 
 def head_names(model: str = "") -> list[str]:
-    """Names of the heads that come with Brisk: those for `model`, or all where none is named."""
+    """Names of the heads that come with Brisk: those on features of `model`, or all where none is named."""
     found = sorted(path.stem for path in FOLDER.glob("*.json"))
-    return [name for name in found if not model or load_head(name).model == model]
+    return [name for name in found if not model or getattr(load_head(name), "model", "") == model]

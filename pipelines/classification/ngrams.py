@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 
 ORDERS = (1, 2, 3)  # words of an n-gram
-MOST_WORDS = 1_000_000  # whose numbers are remembered: a stream of typing errors must not fill the memory
+MOST_WORDS = 200_000  # whose numbers are remembered: a stream of typing errors must not fill the memory
 
 _WORD = re.compile(r"[\w']+|[^\w\s]")
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio (Knuth's multiplicative hashing)

@@ -15,6 +15,7 @@ from engine.errors import BadRequest
 from engine.results import Timing
 from pipelines.classification import templates
 from pipelines.classification.heads import Head, load_head
+from pipelines.classification.ngram_head import NgramHead
 from pipelines.classification.results import ClassificationResult, LabelScore
 from pipelines.prompt import text_prompt
 from pipelines.results import RunInfo, Shortened, total_timing
@@ -77,7 +78,7 @@ class ClassificationPipeline:
         *,
         multi_label: bool = False,
         calibrate: bool = True,
-        head: Head | str | None = None,
+        head: Head | NgramHead | str | None = None,
     ) -> ClassificationResult:
         """The labels with their scores.
 
@@ -176,13 +177,13 @@ class ClassificationPipeline:
         tokens = len(tokenizer.encode(short))
         return self._own_labels(self.engine.info.model, scores, labels, tokens, seconds, shortened)
 
-    def _by_head(self, text: str, labels: Sequence[str], head: Head) -> ClassificationResult:
+    def _by_head(self, text: str, labels: Sequence[str], head: Head | NgramHead) -> ClassificationResult:
         """A trained head's own labels."""
         began = time.perf_counter()
-        features, tokens, shortened = head.features(self.engine, text)
-        scores = dict(zip(head.labels, head.probabilities(features).tolist(), strict=True))
+        found, tokens, shortened = head.read(self.engine, text)
         seconds = time.perf_counter() - began
-        return self._own_labels(f"The head '{head.name}'", scores, labels, tokens, seconds, shortened)
+        scores = dict(zip(head.labels, found.tolist(), strict=True))
+        return self._own_labels(f"The head '{head.name}'", scores, labels, tokens, seconds, shortened, head.note())
 
     def _own_labels(
         self,
@@ -192,10 +193,11 @@ class ClassificationPipeline:
         tokens: int,
         seconds: float,
         shortened: Shortened | None,
+        note: str = "",
     ) -> ClassificationResult:
         """Scores of labels that were learnt; others that were asked for are named in a note."""
         timing = Timing(tokens, ttft_s=seconds, prefill_s=seconds)
-        notes = []
+        notes = [note] if note else []
         if tuple(asked) != DEFAULT_LABELS and set(asked) != set(scores):
             notes.append(f"{whose} knows only its own labels ({', '.join(scores)}): those asked for were not used.")
         return ClassificationResult(_sorted(list(scores.items())), run_info(self.engine, timing, shortened, notes))

@@ -47,7 +47,7 @@ def load_reviews(split: Split) -> tuple[list[Review], str]:
     return [Review(row.id, clean_review(row.text), row.label, row.stars, row.film) for row in raw], source
 
 
-def _key(text: str) -> str:
+def text_key(text: str) -> str:
     """What makes two reviews the same text: white space apart, every character."""
     return " ".join(text.split())
 
@@ -58,10 +58,10 @@ def unique_reviews(split: Split) -> Sample:
     reviews, source = load_reviews(split)
     first: dict[str, Review] = {}
     for review in reviews:
-        first.setdefault(_key(review.text), review)
+        first.setdefault(text_key(review.text), review)
     kept = first
     if split == "test":
-        train = {_key(review.text) for review in load_reviews("train")[0]}
+        train = {text_key(review.text) for review in load_reviews("train")[0]}
         kept = {key: review for key, review in first.items() if key not in train}
     return Sample(split, tuple(kept.values()), source, len(reviews), len(reviews) - len(first), len(first) - len(kept))
 
@@ -99,5 +99,5 @@ def balanced_sample(split: Split, limit: int, seed: int) -> Sample:
 
 def without(reviews: Iterable[Review], texts: Collection[str]) -> list[Review]:
     """The reviews whose text, white space apart, is none of `texts`."""
-    avoided = {_key(text) for text in texts}
-    return [review for review in reviews if _key(review.text) not in avoided]
+    avoided = {text_key(text) for text in texts}
+    return [review for review in reviews if text_key(review.text) not in avoided]

@@ -26,15 +26,20 @@ def baseline(rows: int, seed: int) -> Pipeline:
 
 
 def _fit(train: Sequence[Review]) -> Pipeline:
+    return judge_of([review.text for review in train], [review.label for review in train])
+
+
+def judge_of(texts: Sequence[str], labels: Sequence[int]) -> Pipeline:
+    """The judge that these texts and their labels, 0 or 1, make."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     judge = make_pipeline(
-        TfidfVectorizer(sublinear_tf=True, min_df=min(5, max(1, len(train) // 1_000)), max_features=50_000),
+        TfidfVectorizer(sublinear_tf=True, min_df=min(5, max(1, len(texts) // 1_000)), max_features=50_000),
         LogisticRegression(C=3.0, max_iter=1_000),
     )
-    return judge.fit([review.text for review in train], [review.label for review in train])
+    return judge.fit(list(texts), list(labels))
 
 
 def judged(texts: list[str]) -> list[int]:

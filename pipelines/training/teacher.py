@@ -51,6 +51,19 @@ def ngram_matrix(texts: Sequence[str], bits: int = BITS, progress: Callable[[int
     return csr_matrix((np.ones(len(columns), np.float32), columns, np.array(starts)), (len(texts), 1 << bits))
 
 
+def with_bits(matrix: csr_matrix, bits: int) -> csr_matrix:
+    """The same as `ngram_matrix` of fewer bits gives: buckets whose numbers begin alike become one."""
+    fewer = matrix.shape[1].bit_length() - 1 - bits
+    if not fewer:
+        return matrix
+    shape = (matrix.shape[0], 1 << bits)
+    # Merging changes all three arrays in place: they must be its own.
+    merged = csr_matrix((matrix.data.copy(), matrix.indices >> fewer, matrix.indptr.copy()), shape)
+    merged.sum_duplicates()
+    merged.data[:] = 1
+    return merged
+
+
 def log_ratio(matrix: csr_matrix, positive: np.ndarray) -> np.ndarray:
     """How much likelier each bucket is in positive texts, as a log-ratio f32 [2^bits] (NB-SVM, Wang and Manning 2012).
 
@@ -80,6 +93,10 @@ class NgramRegression:
         model = LogisticRegression(C=self._strength, max_iter=300).fit(scaled(matrix, ratio), gold)
         self._weights, self._bias = ratio * model.coef_[0].astype(np.float32), float(model.intercept_[0])
         return self
+
+    @property
+    def weight_bytes(self) -> int:
+        return self._weights.nbytes
 
     def log_odds(self, matrix: csr_matrix) -> np.ndarray:
         """The log-odds of the second label, f64 [n]."""

@@ -19,7 +19,8 @@ from pipelines import TASKS
 from pipelines.cli import run_app
 
 ROOT = Path(brisk.__file__).parent.parent
-COMMANDS = ("serve", *(task.command for task in TASKS.values()), "evaluate", "bench", "check", "space")
+MORE = ("evaluate", "label", "train", "distill", "bench", "check", "space")
+COMMANDS = ("serve", *(task.command for task in TASKS.values()), *MORE)
 SCREEN = 40  # lines of a tall terminal
 
 Out = pytest.CaptureFixture[str]

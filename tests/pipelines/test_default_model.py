@@ -6,7 +6,7 @@ import pytest
 
 from engine.config import EngineConfig, SamplingParams
 from engine.engine import Engine
-from pipelines.classification.heads import head_names, load_head
+from pipelines.classification.heads import Head, head_names, load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.generation.pipeline import GenerationPipeline
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
@@ -97,4 +97,5 @@ def test_the_head_that_comes_with_brisk_knows_praise_from_a_pan() -> None:
         classify = ClassificationPipeline(engine)
         assert classify(REVIEW, head="imdb-sentiment").scores[0]["label"] == "positive"
         assert classify(PAN, head="imdb-sentiment").scores[0]["label"] == "negative"
-        assert load_head("imdb-sentiment").layer < engine.info.layers
+        head = load_head("imdb-sentiment")
+        assert isinstance(head, Head) and head.layer < engine.info.layers

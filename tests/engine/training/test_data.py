@@ -48,6 +48,14 @@ def test_a_batch() -> None:
     assert [len(data.ids[i]) for rows in data.in_order() for i in rows] == [3, 1], "the longest first"
 
 
+def test_a_teachers_logits_go_with_their_texts() -> None:
+    said = np.array([[0.0, 1.0], [2.0, 3.0]], np.float32)
+    data = Labelled([np.array([5]), np.array([6, 7])], np.array([1, IGNORED]), ["a", "b"], 2, teacher=said)
+    batch = data.batch(np.array([1, 0]))
+    assert batch.teacher is not None and batch.teacher.tolist() == [[2.0, 3.0], [0.0, 1.0]]
+    assert batch.targets.tolist() == [IGNORED, 1] and texts(3).batch(np.array([0])).teacher is None
+
+
 def test_windows_guess_every_token_but_the_first() -> None:
     stream = pack([[1, 2, 3], [4, 5]], end=0)
     assert stream.tolist() == [1, 2, 3, 0, 4, 5, 0]

@@ -64,9 +64,13 @@ def test_distillation_ends_at_the_teacher() -> None:
     assert torch.allclose(ours, gradient(cross_entropy(student, SOFT), student), atol=1e-12)
 
 
-def test_distillation_needs_targets_for_a_hard_part() -> None:
-    with pytest.raises(ValueError, match="no targets"):
-        distillation(LOGITS, LOGITS, soft=0.5)
+def test_rows_without_a_label_hear_the_teacher_alone() -> None:
+    targets = torch.where(torch.arange(len(LOGITS)) % 2 == 0, HARD.clamp(min=0), IGNORED)
+    some, rest = targets != IGNORED, targets == IGNORED
+    found = distillation(LOGITS, SOFT.log(), targets, 2.0, 0.3)
+    parts = distillation(LOGITS[some], SOFT[some].log(), targets[some], 2.0, 0.3) * some.sum()
+    parts += distillation(LOGITS[rest], SOFT[rest].log(), None, 2.0) * rest.sum()
+    assert torch.allclose(found, parts / len(LOGITS), rtol=0, atol=1e-12)
 
 
 def test_the_often_read_example() -> None:

@@ -107,7 +107,7 @@ def test_norms_biases_and_embeddings_do_not_decay() -> None:
         ({"labels": 1}, "1 labels tells nothing apart"),
         ({"causal": False}, "make it causal"),
         ({"layers": 0}, "layers is 0"),
-        ({"dropout": 1.0}, "Dropout is 1.0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
     ],
 )
 def test_sizes_that_make_no_model(changes: dict[str, float], sentence: str) -> None:

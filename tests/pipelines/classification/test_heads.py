@@ -25,6 +25,7 @@ def test_a_head_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     path = save_head(HEAD, tmp_path / "new")
     assert sorted(file.name for file in path.parent.iterdir()) == ["praise.json", "praise.safetensors"]
     found = load_head(str(path))
+    assert isinstance(found, Head)
     assert np.array_equal(found.weight, HEAD.weight) and np.array_equal(found.bias, HEAD.bias)
     assert replace(found, weight=HEAD.weight, bias=HEAD.bias) == replace(HEAD)
 
@@ -44,7 +45,8 @@ def test_heads_that_come_with_brisk_are_found_by_name(tmp_path: Path, monkeypatc
     save_head(HEAD, tmp_path)
     save_head(replace(HEAD, name="other", model="another"), tmp_path)
     assert head_names() == ["other", "praise"] and head_names("fake") == ["praise"]
-    assert load_head("praise").layer == 3
+    found = load_head("praise")
+    assert isinstance(found, Head) and found.layer == 3
 
 
 @pytest.mark.parametrize(

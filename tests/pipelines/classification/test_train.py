@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.classification import train
-from pipelines.classification.heads import load_head
+from pipelines.classification.heads import Head, load_head
 from pipelines.evaluation.data import unique_reviews
 from tests.pipelines.fake_engine import BLAME, PRAISE, FakeEngine
 
@@ -36,6 +36,7 @@ def test_a_head_for_imdb_is_fitted_on_train_and_says_how(tmp_path: Path, capsys:
     path = tmp_path / "heads" / "new.json"
     assert out == f"{path}\n" and "layer 1:" in err and "Layer 4 of 4" in err
     head = load_head(str(path))
+    assert isinstance(head, Head)
     assert (head.layer, head.labels, head.model) == (4, ("negative", "positive"), "fake")  # where words are loudest
     assert head.facts["drawn"] == head.facts["rows"] == 32 and head.facts["held_out"]["accuracy"] > 0.9
     assert set(head.facts["layers_tried"]) == {"1", "4"} and "pipelines.classification.train" in head.facts["command"]
@@ -70,6 +71,7 @@ def test_any_labelled_file_with_any_number_of_labels(tmp_path: Path, kind: str) 
     columns = ("--data", str(path), "--text-column", "words", "--label-column", "mood", "--layers", "3")
     assert run(tmp_path, *columns) == 0
     head = load_head(str(tmp_path / "heads" / "new.json"))
+    assert isinstance(head, Head)
     assert head.labels == ("007", "down", "up") and head.weight.shape == (3, 8)
 
 

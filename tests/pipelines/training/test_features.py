@@ -14,7 +14,7 @@ from pipelines.training.features import kept_features
 
 
 class Info:
-    model = "fake"
+    model, precision = "fake", "int8"
 
 
 class Engine:
@@ -67,7 +67,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, read: list[str], monkeypatch
 def test_other_texts_or_another_layer_are_refused(tmp_path: Path, read: list[str]) -> None:
     make(TEXTS, tmp_path / "f")
     for texts, layer in ((TEXTS[1:], 2), (TEXTS, 3)):
-        with pytest.raises(UserError, match="other texts, or read otherwise"):
+        with pytest.raises(UserError, match="of other texts, or otherwise"):
             make(texts, tmp_path / "f", layer)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):

@@ -1,0 +1,301 @@
+"""A Transformer from texts to a folder: vocabulary, loop, and what it reaches on texts that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from engine.config import available_threads
+from engine.errors import BadRequest, UserError
+from engine.measure.machine import machine, versions
+from engine.training import losses
+from engine.training.data import Batch, Labelled, Packed, pack
+from engine.training.export import save_model
+from engine.training.log import Log
+from engine.training.loop import Measured, Validation, train
+from engine.training.optimizers import OPTIMIZERS, make_optimizer
+from engine.training.transformer import Sizes, Transformer
+from engine.training.vocabulary import END_ID, read_vectors
+from pipelines.classification.heads import Head, save_head
+from pipelines.classification.rows import Row, labels_of
+from pipelines.training.options import Distillation, TransformerOptions
+from pipelines.training.texts import encode, make_vocabulary, reader
+
+HEAD = "classifier"  # name of a classification head's files in the model's folder
+CHECKPOINTS = "checkpoints"  # folder in the model's folder
+REPORT = "training.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained Transformer.
+
+    Attributes
+    ----------
+    model : in evaluation mode, with its best weights.
+    labels : names of the classes, none of a language model.
+    encode : texts to token ids, as in training.
+    history : a record for each epoch.
+    folder : what was written.
+    minutes : of training, all starts together.
+    """
+
+    model: Transformer
+    labels: tuple[str, ...]
+    encode: Callable[[Sequence[str]], list[np.ndarray]]
+    history: list[dict[str, Any]]
+    folder: Path
+    minutes: float
+
+
+def train_transformer(
+    rows: Sequence[Row], options: TransformerOptions, folder: Path, log: Log, vectors: Path | None = None,
+    source: str = "", teacher: np.ndarray | None = None, distillation: Distillation | None = None,
+) -> Trained:  # fmt: skip
+    """Train, or go on training, and write the model's folder.
+
+    Parameters
+    ----------
+    rows : labelled texts; of a language model the labels are not looked at. With a teacher, a row whose label is empty
+        has none and hears the teacher alone.
+    options : the model and its training.
+    folder : of the model; its checkpoints are in it while it is trained.
+    log : what is shown.
+    vectors : word vectors in GloVe's format, which the embedding begins with where they have a word.
+    source : where the texts are from, for the report.
+    teacher : logits f32 [rows, labels] of a teacher; None trains on labels alone.
+    distillation : how the teacher is heard; needed with one.
+
+    Raises
+    ------
+    UserError : see `engine.training.loop.train`; too few rows or labels; vectors that do not fit.
+    """
+    o = options
+    classify = o.kind == "classification"
+    labels = labels_of([row for row in rows if row.label]) if classify else []
+    if vectors is not None and o.tokens != "words":
+        raise BadRequest("Word vectors need whole words as tokens: add --tokens words, or leave --vectors out.")
+    own, held = _split(rows, o, classify)
+    checkpoints = folder / CHECKPOINTS
+    vocabulary = make_vocabulary([rows[i].text for i in own], o, checkpoints)
+    tokenizer = reader(vocabulary)
+
+    def ids_of(texts: Sequence[str], what: str = "texts") -> list[np.ndarray]:
+        if classify:
+            return encode(tokenizer, texts, o.max_tokens, what)
+        return [np.asarray(tokenizer.encode(text), np.int32) for text in texts]
+
+    model = Transformer(
+        Sizes(
+            vocabulary.get_vocab_size(), o.embedding, o.heads, o.layers, o.feed_forward, o.max_tokens,
+            o.causal, len(labels), o.dropout, o.word_dropout,
+        ),
+        o.seed,
+    )  # fmt: skip
+    if vectors is not None:
+        ids, found = read_vectors(vectors, vocabulary, o.embedding)
+        with torch.no_grad():
+            model.wte.weight[torch.from_numpy(ids)] = torch.from_numpy(found)
+        log.say(f"{len(ids):,} of {vocabulary.get_vocab_size():,} words have a vector in {vectors}.")
+    data, validation = (
+        _data([rows[i] for i in part], labels, ids_of, o, what, taught)
+        for part, what, taught in (
+            (own, "training texts", None if teacher is None else teacher[own]),
+            (held, "validation texts", None),
+        )
+    )
+    count = sum(weight.numel() for weight in model.parameters())
+    log.say(
+        f"{len(own):,} texts to train on, {len(held):,} to validate on; {vocabulary.get_vocab_size():,} tokens; "
+        f"{count / 1e6:.1f} million parameters, {(count - model.wte.weight.numel()) / 1e6:.1f} of them in "
+        f"{o.layers} layers{f' and a head of {len(labels)} labels' if classify else ''}."
+    )
+    judged = classification(model) if classify else language_model(model)
+    learnt = judged if distillation is None else taught_by_a_teacher(model, distillation)
+    torch.manual_seed(o.seed)
+    optimizer = _optimizer(model, o)
+    position = train(
+        model, optimizer, learnt, data, lambda: measure(judged, validation), o.loop(), checkpoints,
+        _run(rows, o, vectors, teacher, distillation), log,
+    )  # fmt: skip
+    trained = Trained(model, tuple(labels), ids_of, position.history, folder, position.seconds / 60)
+    _write(trained, vocabulary, o, source, len(rows), distillation)
+    return trained
+
+
+def classification(model: Transformer) -> Callable[[Batch], Measured]:
+    """The loop's objective of labelled texts: cross-entropy over the classes."""
+
+    def objective(batch: Batch) -> Measured:
+        logits = model(batch.ids, batch.lengths).float()
+        return Measured(
+            losses.cross_entropy(logits, batch.targets),
+            len(batch.targets),
+            int((logits.argmax(-1) == batch.targets).sum()),
+        )
+
+    return objective
+
+
+def taught_by_a_teacher(model: Transformer, how: Distillation) -> Callable[[Batch], Measured]:
+    """The loop's objective of texts with a teacher's logits, and labels where there are some."""
+
+    def objective(batch: Batch) -> Measured:
+        logits = model(batch.ids, batch.lengths).float()
+        assert batch.teacher is not None
+        loss = losses.distillation(logits, batch.teacher, batch.targets, how.temperature, how.soft)
+        # Right is what the teacher says: not every text has a label.
+        return Measured(loss, len(batch.targets), int((logits.argmax(-1) == batch.teacher.argmax(-1)).sum()))
+
+    return objective
+
+
+def language_model(model: Transformer) -> Callable[[Batch], Measured]:
+    """The loop's objective of packed windows: cross-entropy over the next token. It takes torch's own, which needs no
+    second copy of the logits; ours gives the same."""
+
+    def objective(batch: Batch) -> Measured:
+        logits = model(batch.ids, batch.lengths).flatten(0, 1).float()  # [B L, V]
+        targets = batch.targets.flatten()
+        loss = functional.cross_entropy(logits, targets, ignore_index=losses.IGNORED)
+        return Measured(loss, int((targets != losses.IGNORED).sum()), None)
+
+    return objective
+
+
+@torch.inference_mode()
+def measure(objective: Callable[[Batch], Measured], data: Labelled | Packed) -> Validation:
+    """Mean loss in nats a target, and the share that is right."""
+    loss = count = right = 0.0
+    counts_right = False
+    for rows in data.in_order():
+        found = objective(data.batch(rows))
+        loss += float(found.loss) * found.targets
+        count += found.targets
+        counts_right = found.right is not None
+        right += found.right or 0
+    return Validation(loss / count, right / count if counts_right else None)
+
+
+@torch.inference_mode()
+def predict(model: Transformer, ids: Sequence[np.ndarray], size: int = 32) -> np.ndarray:
+    """Probabilities f32 [n, labels] of texts, in their order."""
+    data = Labelled(ids, np.zeros(len(ids), np.int64), [str(i) for i in range(len(ids))], size)
+    out = np.zeros((len(ids), model.sizes.labels), np.float32)
+    for rows in data.in_order():
+        batch = data.batch(rows)
+        out[rows] = model(batch.ids, batch.lengths).softmax(-1).numpy()
+    return out
+
+
+def bits_a_byte(model: Transformer, ids: Sequence[np.ndarray], texts: Sequence[str], size: int = 32) -> float:
+    """What a language model needs to write texts down, in bits for a byte of their UTF-8.
+
+    Parameters
+    ----------
+    model : causal, in evaluation mode.
+    ids, texts : the texts, as tokens and as they are; the cost of the token between two counts too.
+    size : windows a batch.
+    """
+    data = Packed(pack(ids, END_ID), model.sizes.context, size)
+    nats = measure(language_model(model), data).loss * (len(data.stream) - 1)
+    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
+
+
+def _split(rows: Sequence[Row], o: TransformerOptions, classify: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are trained on and which validate, ascending; as many of each label in both. Rows without a label
+    validate nothing. BadRequest where too few are left."""
+    labelled = np.array([i for i, row in enumerate(rows) if row.label or not classify], np.int64)
+    stratum = [rows[i].label for i in labelled] if classify else None
+    try:
+        _, held = train_test_split(labelled, test_size=o.validation, random_state=o.seed % 2**32, stratify=stratum)
+    except ValueError as error:
+        raise BadRequest(
+            f"{len(labelled):,} texts are too few to set {o.validation:.0%} of them aside for validation: give more."
+        ) from error
+    held = np.sort(held)
+    return np.setdiff1d(np.arange(len(rows)), held), held
+
+
+def _data(
+    rows: Sequence[Row], labels: Sequence[str], ids_of: Callable[[Sequence[str], str], list[np.ndarray]],
+    o: TransformerOptions, what: str, teacher: np.ndarray | None,
+) -> Labelled | Packed:  # fmt: skip
+    ids = ids_of([row.text for row in rows], what)
+    if o.kind != "classification":
+        return Packed(pack(ids, END_ID), o.max_tokens, o.batch, o.seed)
+    gold = np.array([labels.index(row.label) if row.label else losses.IGNORED for row in rows], np.int64)
+    return Labelled(ids, gold, [row.name for row in rows], o.batch, o.seed, teacher)
+
+
+def _optimizer(model: Transformer, o: TransformerOptions) -> Optimizer:
+    groups: list[dict[str, Any]] = model.groups(o.weight_decay)
+    if OPTIMIZERS[o.optimizer].decays:
+        return make_optimizer(o.optimizer, groups, o.lr, o.weight_decay, o.ours)
+    return make_optimizer(o.optimizer, [{"params": group["params"]} for group in groups], o.lr, ours=o.ours)
+
+
+def _run(
+    rows: Sequence[Row], options: TransformerOptions, vectors: Path | None, teacher: np.ndarray | None,
+    distillation: Distillation | None,
+) -> str:  # fmt: skip
+    """A name for what is trained: the same options, texts, vectors and teacher give the same. How often checkpoints are
+    written changes nothing."""
+    told = {
+        **dataclasses.asdict(options), "save_every_s": None, "vectors": str(vectors),
+        "distillation": distillation and dataclasses.asdict(distillation),
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for row in rows:
+        digest.update(f"{row.label}\0{row.text}\0".encode("utf-8", "surrogatepass"))
+    if teacher is not None:
+        digest.update(np.ascontiguousarray(teacher).tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    trained: Trained, vocabulary: Any, o: TransformerOptions, source: str, rows: int, distillation: Distillation | None
+) -> None:
+    """The model's folder, its head, and the report. One that sees both ways is kept as its weights alone."""
+    model, folder = trained.model, trained.folder
+    about = {
+        "options": dataclasses.asdict(o), "distillation": distillation and dataclasses.asdict(distillation),
+        "rows": rows, "source": source, "labels": list(trained.labels),
+        "minutes": round(trained.minutes, 2), "history": trained.history,
+        "machine": machine(torch.get_num_threads(), versions(("torch", "tokenizers", "numpy"))),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+    if model.sizes.causal:
+        save_model(model, vocabulary, folder)
+        if model.classify is not None:
+            weight, bias = (part.detach().numpy() for part in (model.classify.weight, model.classify.bias))
+            facts = {"rows": rows, "source": source, "precision": "fp32"}
+            head = Head(
+                HEAD, folder.resolve().name, o.layers, o.max_tokens, "mean", trained.labels, weight, bias, facts
+            )  # fmt: skip
+            save_head(head, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / REPORT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror or error}): make room.") from error
+
+
+def use_threads(threads: int) -> int:
+    """Let torch use so many threads, 0 meaning all that this process may use; the number."""
+    count = threads or available_threads()
+    torch.set_num_threads(count)
+    return count
