@@ -34,6 +34,7 @@ class Contender:
     weight_bytes : of what it needs to judge, None where that is not counted.
     minutes : that making it took, None where that was elsewhere.
     key : tells it from others of its name: judgements that are kept are of one key.
+    most : reviews that it is measured on at most, drawn from all; None measures it on all.
     judges : False for one that is only timed.
     """
 
@@ -43,6 +44,7 @@ class Contender:
     weight_bytes: int | None
     minutes: float | None
     key: str = ""
+    most: int | None = None
     judges: bool = True
 
 
@@ -81,7 +83,7 @@ def measure(
 
     Parameters
     ----------
-    contenders : the first is what the others are compared with.
+    contenders : the first is what the others are compared with, on the reviews that both judged.
     texts, gold, films : test reviews, their labels 0 or 1, and the films they are about where these are known.
     pairs : contrast pairs.
     rounds : of timing; in each every contender judges texts once.
@@ -93,11 +95,13 @@ def measure(
     for one in contenders:
         if not one.judges:
             continue
-        found = _kept(one, texts, work / "test" / _folder(one))
+        drawn = np.sort(np.random.default_rng(0).permutation(len(texts))[: one.most])
+        found = _kept(one, [texts[i] for i in drawn], work / "test" / _folder(one))
         rows[one.name] = [
-            {"id": str(i), "precision": one.name, "right": float((z > 0) == y), **({"film": film} if known else {})}
-            for i, (z, y, film) in enumerate(zip(found, gold, films, strict=True))
-        ]
+            {"id": str(i), "precision": one.name, "right": float((z > 0) == gold[i]),
+             **({"film": films[i]} if known else {})}
+            for i, z in zip(drawn, found, strict=True)
+        ]  # fmt: skip
         if pairs:
             changed = [text for pair in pairs for text in (pair.original, pair.contrast)]
             both = _kept(one, changed, work / "pairs" / _folder(one))
@@ -122,8 +126,8 @@ def measure(
 def table(standings: Sequence[Standing], title: str) -> Sheet:
     """One line a contender."""
     header = (
-        "", "accuracy", "95 % interval", "against the first", "its interval", "contrast: originals", "changed", "both",
-        "reviews/s", f"x {SLOW}", "weights", "minutes",
+        "", "n", "accuracy", "95 % interval", "against the first", "its interval", "contrast: originals", "changed",
+        "both", "reviews/s", f"x {SLOW}", "weights", "minutes",
     )  # fmt: skip
     lines = []
     for one in standings:
@@ -132,8 +136,8 @@ def table(standings: Sequence[Standing], title: str) -> Sheet:
             compared = one.difference.difference.signed(), one.difference.difference.interval()
         lines.append((
             one.name,
-            *((f"{one.accuracy.value:.2%}", f"{one.accuracy.low:.2%} to {one.accuracy.high:.2%}")
-              if one.accuracy else ("", "")),
+            *((f"{one.accuracy.n:,}", f"{one.accuracy.value:.2%}",
+               f"{one.accuracy.low:.2%} to {one.accuracy.high:.2%}") if one.accuracy else ("", "", "")),
             *compared,
             *((figure.text() for figure in one.contrast) if one.contrast else ("", "", "")),
             f"{median(one.rates):,.1f}" if one.rates else "",

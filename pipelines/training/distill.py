@@ -52,6 +52,7 @@ def distill(
         typer.Option(help="Parquet of contrast pairs: measured on, their originals left out.", show_default=False),
     ] = None,
     test: Annotated[int, typer.Option(help="Measure on so many test reviews; 0: on none, -1: on all.")] = 0,
+    most: Annotated[int, typer.Option(help="Of them for heads of the language model; 0: all.")] = 5000,
     rounds: Annotated[int, typer.Option(help="Rounds of timing in the table.")] = 5,
     model: Annotated[str, typer.Option(help="Name, folder, .gguf file, Hub id[@revision].")] = EngineConfig().model,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all it may use.")] = 0,
@@ -70,7 +71,7 @@ def distill(
     temperature, soft, strength : see `Distillation`.
     rows, unlabelled : texts to learn from.
     contrast : contrast pairs.
-    test, rounds : of the table.
+    test, most, rounds : of the table.
     model, threads : of the engine whose features are read.
 
     Raises
@@ -78,12 +79,14 @@ def distill(
     UserError : an option out of range, data that is missing, a folder that cannot be written.
     """
     chosen = split(students, STUDENTS, "Student")
-    if rows < 0 or unlabelled < -1 or test < -1 or rounds < 1:
-        raise BadRequest("--rows takes 0 or more, --unlabelled and --test -1 or more, --rounds 1 or more.")
+    if min(rows, most) < 0 or min(unlabelled, test) < -1 or rounds < 1:
+        raise BadRequest("--rows and --most take 0 or more, --unlabelled and --test -1 or more, --rounds 1 or more.")
     if not 10 <= bits <= 22:
         raise BadRequest(f"--bits is {bits}: give 10 to 22.")
     how = Distillation(temperature, soft, strength)
     transformer = changed(config("imdb-transformer"), changes or [])
+    if transformer.kind != "classification" or not transformer.causal:
+        raise BadRequest("The student 'transformer' is a causal classifier: leave kind and causal as they are.")
     from pipelines.training.imdb import imdb_rows, unlabelled_rows
     from pipelines.training.soft_labels import make_lesson
     from pipelines.training.students import MAKERS, Plan
@@ -95,7 +98,7 @@ def distill(
     engine = load_engine(EngineConfig(model=model, threads=threads, prefix_cache_mb=0))
     lesson = make_lesson(engine, labelled, more, work, seed, say)
     say(_told(lesson, how))
-    plan = Plan(name, output or work, how, bits, layers, tokens, transformer, seed, source)
+    plan = Plan(name, output or work, how, bits, layers, tokens, transformer, seed, source, most or None)
     made = [MAKERS[one](engine, lesson, plan, work) for one in chosen]
     if test:
         _table(engine, lesson, made, plan, work, contrast, test, rounds)
@@ -112,12 +115,13 @@ def _told(lesson: Lesson, how: Distillation) -> str:
     )
 
 
-def _others(engine: Engine, lesson: Lesson) -> tuple[Contender, list[Contender]]:
+def _others(engine: Engine, lesson: Lesson, plan: Plan) -> tuple[Contender, list[Contender]]:
     """The teacher, and what a student is to be seen beside: TF-IDF, the trained head, all layers of the model."""
     from pipelines.classification.heads import head_names, load_head, read_features
+    from pipelines.evaluation.data import LABELS
     from pipelines.evaluation.judge import judge_of
     from pipelines.training.contenders import SLOW, Contender
-    from pipelines.training.soft_labels import LABELS, TOKENS, read_once
+    from pipelines.training.soft_labels import TOKENS, read_once
     from pipelines.training.students import by_head, fingerprint
 
     matrices = sum(one.weight_bytes for one in lesson.teacher.ngrams)
@@ -131,7 +135,8 @@ def _others(engine: Engine, lesson: Lesson) -> tuple[Contender, list[Contender]]
     others = [Contender("TF-IDF", lambda texts: np.asarray(tfidf.decision_function(list(texts)), np.float64), 1000,
                         len(pickle.dumps(tfidf)), (time.perf_counter() - began) / 60)]  # fmt: skip
     for known in head_names(engine.info.model)[:1]:
-        others.append(Contender(f"head {known}", by_head(engine, load_head(known)), 48, engine.info.weight_bytes, None))
+        judge = by_head(engine, load_head(known))
+        others.append(Contender(f"head {known}", judge, 48, engine.info.weight_bytes, None, most=plan.most))
 
     def all_layers(texts: Sequence[str]) -> np.ndarray:
         for text in texts:
@@ -155,7 +160,7 @@ def _table(
 
     sample = unique_reviews("test") if test < 0 else balanced_sample("test", test, plan.seed)
     pairs = read_contrast(contrast) if contrast else []
-    teacher, others = _others(engine, lesson)
+    teacher, others = _others(engine, lesson, plan)
     standings = measure(
         [teacher, *made, *others], [review.text for review in sample.reviews],
         [review.label for review in sample.reviews], [review.film for review in sample.reviews], pairs, rounds, work,

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from pipelines.classification.heads import read_features
 from pipelines.classification.rows import Row
+from pipelines.evaluation.data import LABELS
 from pipelines.training.features import kept_features
 from pipelines.training.teacher import BITS, Judged, Teacher, fit_teacher, ngram_matrix
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # What the teacher reads of the language model, as a trained head does: the layer was chosen on train.
 LAYER, TOKENS = 20, 1024
-LABELS = ("negative", "positive")
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from engine.measure.command import say
 from engine.training.log import Log
 from pipelines.classification.heads import Head, save_head
 from pipelines.classification.ngram_head import NgramHead, save_ngram_head
+from pipelines.evaluation.data import LABELS
 from pipelines.training.contenders import Contender
 from pipelines.training.features import kept_features
 from pipelines.training.options import Distillation, TransformerOptions
-from pipelines.training.soft_labels import LABELS
 from pipelines.training.student import fit_features, fit_ngrams, rounded
 from pipelines.training.teacher import with_bits
 from pipelines.training.transformer import predict, train_transformer
@@ -42,6 +42,7 @@ class Plan:
     transformer : the configuration of the Transformer.
     seed : of folds and draws, and the Transformer's.
     source : of the texts, for reports.
+    most : test reviews that a head of the language model is measured on, None for all.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Plan:
     transformer: TransformerOptions
     seed: int
     source: str
+    most: int | None
 
 
 def _facts(lesson: Lesson, plan: Plan, seconds: float) -> dict[str, Any]:
@@ -64,7 +66,6 @@ def _facts(lesson: Lesson, plan: Plan, seconds: float) -> dict[str, Any]:
 
 
 def _ngrams(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Contender:
-
     began = time.perf_counter()
     weights, bias = fit_ngrams(with_bits(lesson.matrix, plan.bits), lesson.judged.both, lesson.gold, plan.how)
     whole, step = rounded(weights)
@@ -76,7 +77,6 @@ def _ngrams(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Contender
 
 
 def _layers(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Contender:
-
     began = time.perf_counter()
     texts = [row.text for row in lesson.rows]
     folder = work / f"layers-{plan.layers}-{plan.tokens}"
@@ -87,12 +87,11 @@ def _layers(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Contender
     head = Head(f"{plan.name}-layers", engine.info.model, plan.layers, plan.tokens, "mean", LABELS, weight, bias,
                 _facts(lesson, plan, seconds))  # fmt: skip
     print(save_head(head, plan.output), flush=True)
-    return Contender(f"student: {what}", by_head(engine, head), 64, engine.info.weight_bytes, seconds / 60,
-                     fingerprint(weight))  # fmt: skip
+    judge, key = by_head(engine, head), fingerprint(weight)
+    return Contender(f"student: {what}", judge, 64, engine.info.weight_bytes, seconds / 60, key, plan.most)
 
 
 def _transformer(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Contender:
-
     options = replace(plan.transformer, seed=plan.seed)
     folder = plan.output / f"{plan.name}-transformer"
     log = Log(say)
@@ -104,8 +103,7 @@ def _transformer(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Cont
     print(folder, flush=True)
 
     def judge(texts: Sequence[str]) -> np.ndarray:
-        found = np.log(np.maximum(predict(trained.model, trained.encode(texts)), 1e-12))
-        return np.asarray(found[:, 1] - found[:, 0], np.float64)
+        return _log_odds(predict(trained.model, trained.encode(texts)))
 
     weights = folder / "model.safetensors"
     return Contender("student: Transformer", judge, 64, weights.stat().st_size, trained.minutes,
@@ -127,10 +125,15 @@ def by_head(engine: Engine, head: Head | NgramHead) -> Callable[[Sequence[str]],
     """
 
     def judge(texts: Sequence[str]) -> np.ndarray:
-        found = np.log(np.maximum(np.stack([head.read(engine, text)[0] for text in texts]), 1e-12))
-        return np.asarray(found[:, 1] - found[:, 0], np.float64)
+        return _log_odds(np.stack([head.read(engine, text)[0] for text in texts]))
 
     return judge
+
+
+def _log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """f64 [n] of the second of two labels, whose probabilities are [n, 2]."""
+    found: np.ndarray = np.diff(np.log(np.maximum(probabilities.astype(np.float64), 1e-12)))[:, 0]
+    return found
 
 
 def fingerprint(array: np.ndarray) -> str:

@@ -64,7 +64,16 @@ def test_judgements_are_kept_by_their_key(tmp_path: Path) -> None:
     assert [judge.asked for judge in judges if isinstance(judge, Counting)] == [40 + timed[0], timed[1]]
 
 
+def test_one_that_is_slow_is_measured_on_fewer(tmp_path: Path) -> None:
+    """Of all, and against the first on those that both judged."""
+    teacher, student, _ = contenders()
+    first, fewer = measure([teacher, replace(student, most=20)], TEXTS, GOLD, [None] * 40, [], 1, tmp_path)
+    assert first.accuracy is not None and fewer.accuracy is not None and fewer.difference is not None
+    assert (first.accuracy.n, fewer.accuracy.n, fewer.difference.difference.n) == (40, 20, 20)
+    assert fewer.ratio is None, "nothing is a multiple of what is not there"
+
+
 def test_every_line_has_every_column(tmp_path: Path) -> None:
     sheet = table(measure(contenders(), TEXTS, GOLD, [None] * 40, PAIRS, 1, tmp_path), "T")
     assert len(sheet.rows) == 3 and all(len(row) == len(sheet.header) for row in sheet.rows)
-    assert sheet.rows[0][1] == "95.00%" and sheet.rows[1][3] == "-10.0 points" and sheet.rows[2][9] == "1.0"
+    assert sheet.rows[0][1:3] == ("40", "95.00%") and sheet.rows[1][4] == "-10.0 points" and sheet.rows[2][10] == "1.0"

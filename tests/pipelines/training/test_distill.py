@@ -118,6 +118,7 @@ def test_fewer_bits_are_what_a_matrix_of_fewer_has() -> None:
     [
         (("--students", "ngrams,giant"), "Student 'giant' is unknown"),
         (("--set", "layers=many"), "--set layers is 'many': give a whole number"),
+        (("--set", "causal=no"), "is a causal classifier"),
         (("--bits", "30"), "--bits is 30: give 10 to 22"),
         (("--soft", "2"), "The weight of soft targets is 2.0"),
         (("--rounds", "0"), "--rounds 1 or more"),
