@@ -13,11 +13,13 @@ MIN_ROWS = 5  # rows of a label: one a fold
 
 
 class Row(NamedTuple):
-    """A text, the name of its label, and what the row is called in messages."""
+    """A text, the name of its label, what the row is called in messages, and what it is about (a film): texts that a
+    model is measured on should not share that with those it learnt. Empty where it is not known."""
 
     text: str
     label: str
     name: str
+    about: str = ""
 
 
 def labels_of(rows: Iterable[Row]) -> list[str]:

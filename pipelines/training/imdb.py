@@ -30,7 +30,7 @@ def imdb_rows(split: Split, count: int, seed: int, leave_out: Path | None = None
     """
     drawn = (balanced_sample(split, count, seed) if count else unique_reviews(split)).reviews
     kept = without(drawn, [pair.original for pair in read_contrast(leave_out)]) if leave_out else drawn
-    rows = [Row(review.text, LABELS[review.label], review.id) for review in kept]
+    rows = [Row(review.text, LABELS[review.label], review.id, review.film or "") for review in kept]
     source = f"IMDB {split}, {len(rows):,} reviews{f', seed {seed}' if count else ', each text once'}"
     if leave_out:
         source += f", without {len(drawn) - len(kept)} originals of contrast pairs"

@@ -91,9 +91,9 @@ class Distillation:
 
 
 _IMDB = TransformerOptions(
-    kind="classification", tokens="words", vocabulary=1_000_000, min_frequency=2, max_tokens=256,
+    kind="classification", tokens="words", vocabulary=20_000, min_frequency=2, max_tokens=256,
     embedding=512, heads=8, layers=3, feed_forward=1024, causal=True, dropout=0.3,
-    word_dropout=0.2,
+    word_dropout=0.4,
     optimizer="adamw", ours=False, lr=4e-4, weight_decay=0.05, batch=32, accumulate=1, epochs=3, patience=2,
     warmup=0.08, clip=1.0, bf16=False, validation=0.1, save_every_s=60.0, seed=0,
 )  # fmt: skip

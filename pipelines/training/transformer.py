@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch.nn import functional
 from torch.optim import Optimizer
 
@@ -25,7 +25,7 @@ from engine.training import losses
 from engine.training.data import Batch, Labelled, Packed, pack
 from engine.training.export import save_model
 from engine.training.log import Log
-from engine.training.loop import Measured, Validation, train
+from engine.training.loop import BEST, Measured, Validation, train
 from engine.training.optimizers import OPTIMIZERS, make_optimizer
 from engine.training.transformer import Sizes, Transformer
 from engine.training.vocabulary import END_ID, read_vectors
@@ -133,6 +133,8 @@ def train_transformer(
     )  # fmt: skip
     trained = Trained(model, tuple(labels), ids_of, position.history, folder, position.seconds / 60)
     _write(trained, vocabulary, o, source, len(rows), distillation)
+    if not o.causal:
+        log.say(f"It sees both ways, which engines do not run: its weights are {checkpoints / BEST}.")
     return trained
 
 
@@ -216,12 +218,18 @@ def bits_a_byte(model: Transformer, ids: Sequence[np.ndarray], texts: Sequence[s
 
 
 def _split(rows: Sequence[Row], o: TransformerOptions, classify: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows are trained on and which validate, ascending; as many of each label in both. Rows without a label
-    validate nothing. BadRequest where too few are left."""
+    """Which rows are trained on and which validate, ascending; as many of each label in both, and none of the same film
+    where all rows say what they are about. Rows without a label validate nothing. BadRequest where too few are left."""
     labelled = np.array([i for i, row in enumerate(rows) if row.label or not classify], np.int64)
-    stratum = [rows[i].label for i in labelled] if classify else None
+    labels = [rows[i].label for i in labelled] if classify else None
+    about = [rows[i].about for i in labelled]
+    seed = o.seed % 2**32
     try:
-        _, held = train_test_split(labelled, test_size=o.validation, random_state=o.seed % 2**32, stratify=stratum)
+        if labels is not None and all(about):
+            folds = StratifiedGroupKFold(max(2, round(1 / o.validation)), shuffle=True, random_state=seed)
+            held = labelled[next(folds.split(labelled, labels, about))[1]]
+        else:
+            held = train_test_split(labelled, test_size=o.validation, random_state=seed, stratify=labels)[1]
     except ValueError as error:
         raise BadRequest(
             f"{len(labelled):,} texts are too few to set {o.validation:.0%} of them aside for validation: give more."

@@ -27,7 +27,7 @@ from pipelines.training.transformer import bits_a_byte, predict, train_transform
 
 TINY = replace(
     config("imdb-transformer"), embedding=16, heads=2, layers=2, feed_forward=24, max_tokens=16, batch=8, epochs=8,
-    lr=1e-2, min_frequency=1, dropout=0.0, save_every_s=60, patience=0,
+    lr=1e-2, min_frequency=1, dropout=0.0, word_dropout=0.0, save_every_s=60, patience=0,
 )  # fmt: skip
 TINY_LM = replace(TINY, kind="language-model", tokens="bpe", vocabulary=300, epochs=2)
 WORDS = ["the", "film", "of", "a", "summer", "and", "its", "people", "in", "some", "old", "town"]
@@ -159,7 +159,8 @@ def test_word_vectors_begin_the_embedding(tmp_path: Path) -> None:
 
 
 def test_one_that_sees_both_ways_is_weights_alone(tmp_path: Path) -> None:
-    found, _ = run(tmp_path / "both", replace(TINY, causal=False, epochs=1))
+    found, said = run(tmp_path / "both", replace(TINY, causal=False, epochs=1))
+    assert said[-1].startswith("It sees both ways") and (found.folder / "checkpoints" / "best.safetensors").is_file()
     assert {path.name for path in found.folder.iterdir()} == {"checkpoints", "training.json"}
 
 
@@ -174,6 +175,14 @@ def test_one_that_sees_both_ways_is_weights_alone(tmp_path: Path) -> None:
 def test_rows_that_nothing_can_be_learnt_from(tmp_path: Path, rows: list[Row], message: str) -> None:
     with pytest.raises((BadData, BadRequest), match=message):
         run(tmp_path / "none", replace(TINY, validation=0.4), rows)
+
+
+def test_no_film_is_on_both_sides(tmp_path: Path) -> None:
+    rows = [row._replace(about=f"film {i // 5}") for i, row in enumerate(texts())]
+    own, held = transformer._split(rows, TINY, True)
+    assert not {rows[i].about for i in own} & {rows[i].about for i in held}
+    assert sorted([*own, *held]) == list(range(len(rows))) and 0.05 < len(held) / len(rows) < 0.2
+    assert {rows[i].label for i in held} == {"bad", "good"}
 
 
 def test_too_few_rows_to_set_some_aside(tmp_path: Path) -> None:
