@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from engine.errors import UserError
+from engine.errors import BadModel, UserError
 from engine.training.checkpoint import owned
 from engine.training.transformer import EPS, Transformer
 from engine.training.vocabulary import END, UNKNOWN
@@ -23,16 +24,49 @@ _PARTS = {"ln_1": "ln_1", "ln_2": "ln_2", "c_attn": "attn.c_attn", "c_proj": "at
 def gpt2_state(model: Transformer) -> dict[str, Tensor]:
     """The weights by the names of `GPT2LMHeadModel`, f32; matrices of layers transposed, as its Conv1D has them. The
     classification head, which GPT-2 has none of, is left out."""
-    state: dict[str, Tensor] = {}
+    return owned({theirs: weight.T if turned else weight for theirs, weight, turned in _named(model)})
+
+
+def load_weights(model: Transformer, folder: Path) -> None:
+    """Take over the weights of a folder that `save_model` wrote; a classification head stays as it began.
+
+    Parameters
+    ----------
+    model : of the sizes of what the folder holds; changed in place.
+    folder : with model.safetensors.
+
+    Raises
+    ------
+    BadModel : the file is missing, damaged, or of a model of other sizes.
+    """
+    file = folder / "model.safetensors"
+    try:
+        state = load_file(file)
+        for theirs, weight, turned in _named(model):
+            found = state[theirs].T if turned else state[theirs]
+            if found.shape != weight.shape:
+                raise BadModel(
+                    f"{file} holds a model whose {theirs.removeprefix('transformer.')} is {tuple(found.shape)}, and "
+                    f"{tuple(weight.shape)} is to be trained: give it the sizes of that model."
+                )
+            weight.copy_(found)
+    except (OSError, SafetensorError, KeyError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadModel(
+            f"{file} cannot be read as a Transformer trained here ({reason}): name another folder."
+        ) from error
+
+
+def _named(model: Transformer) -> Iterator[tuple[str, Tensor, bool]]:
+    """GPT-2's name of each weight, the weight itself, and whether it lies turned there; no classification head."""
     for name, weight in model.state_dict().items():
         parts = name.split(".")
         if parts[0] == "classify":
             continue
+        turned = parts[0] == "h" and weight.ndim == 2
         if parts[0] == "h":
             parts[2] = _PARTS[parts[2]]
-            weight = weight.T if weight.ndim == 2 else weight
-        state[".".join(["transformer", *parts])] = weight
-    return owned(state)
+        yield ".".join(["transformer", *parts]), weight, turned
 
 
 def save_model(model: Transformer, tokenizer: Tokenizer, folder: Path) -> Path:

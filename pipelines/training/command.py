@@ -22,11 +22,15 @@ def train(
     text_column: Annotated[str, typer.Option(help="Column of the file that holds the texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of the file that holds the labels.")] = "label",
     rows: Annotated[int, typer.Option(help="Train on so many reviews of IMDB, half of each label; 0: all.")] = 0,
+    unlabelled: Annotated[int, typer.Option(help="Reviews of IMDB without a label for a language model; -1: all.")] = 0,
     leave_out: Annotated[
         Path | None,
         typer.Option(help="Parquet of contrast pairs, whose originals of IMDB are left out.", show_default=False),
     ] = None,
     vectors: Annotated[Path | None, typer.Option(help="Word vectors in GloVe's format.", show_default=False)] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Begin with a model trained here: its words and weights.", show_default=False)
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the model, and of checkpoints.")] = Path("trained"),
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all it may use.")] = 0,
     test: Annotated[int, typer.Option(help="Measure on so many IMDB test reviews at the end; 0: on none.")] = 0,
@@ -48,8 +52,10 @@ def train(
     changes : what differs from the configuration, "name=value" each.
     data, text_column, label_column : "imdb", or a file and its columns.
     rows : of IMDB; 0 takes all texts of the train split, each once.
+    unlabelled : reviews without a label that a language model reads too.
     leave_out : contrast pairs, whose originals are not trained on.
     vectors : word vectors the embedding begins with.
+    init : folder of a model of the same sizes, a language model of the same texts for one.
     output : the model's folder.
     threads : of torch.
     test : reviews of IMDB's test split to measure on, each text once, none that stands in train.
@@ -60,14 +66,19 @@ def train(
             print(line, flush=True)
         return
     options = changed(config(config_name), changes or [])
-    if rows < 0 or test < 0:
-        raise BadRequest(f"--rows is {rows} and --test is {test}: give 0 or more.")
+    if rows < 0 or test < 0 or unlabelled < -1:
+        raise BadRequest("--rows and --test take 0 or more, --unlabelled -1 or more.")
+    if unlabelled and (data != "imdb" or options.kind != "language-model"):
+        raise BadRequest("--unlabelled is for a language model of IMDB: a classifier needs labels.")
     from engine.training.log import Log
-    from pipelines.training.imdb import imdb_rows, report
+    from pipelines.training.imdb import imdb_rows, report, unlabelled_rows
     from pipelines.training.transformer import train_transformer, use_threads
 
     if data == "imdb":
         given, source = imdb_rows("train", rows, options.seed, leave_out)
+        if unlabelled:
+            more, said = unlabelled_rows(max(0, unlabelled))
+            given, source = [*given, *more], f"{source}; {said}"
     else:
         from pipelines.classification.rows import read_rows
 
@@ -78,7 +89,7 @@ def train(
     log = Log(say, None, scalars, trace)
     say(f"{source}; torch with {count} threads.")
     try:
-        trained = train_transformer(given, options, output, log, vectors, source)
+        trained = train_transformer(given, options, output, log, vectors, source, init)
     finally:
         log.close()
     say(f"{len(trained.history)} epochs, {trained.minutes:.1f} minutes.")

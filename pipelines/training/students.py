@@ -97,7 +97,9 @@ def _transformer(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Cont
     log = Log(say)
     teacher = np.stack([np.zeros_like(lesson.judged.both), lesson.judged.both], 1).astype(np.float32)
     try:
-        trained = train_transformer(lesson.rows, options, folder, log, None, plan.source, teacher, plan.how)
+        trained = train_transformer(
+            lesson.rows, options, folder, log, source=plan.source, teacher=teacher, distillation=plan.how
+        )
     finally:
         log.close()
     print(folder, flush=True)

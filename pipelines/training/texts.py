@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer as Inner
 
-from engine.errors import UserError
+from engine.errors import BadModel, UserError
 from engine.text.tokenizer import Tokenizer
 from engine.training.vocabulary import END, UNKNOWN, train_bpe, train_words
 from pipelines.text import shorten_text
 from pipelines.training.options import TransformerOptions
 
 
-def make_vocabulary(texts: Sequence[str], options: TransformerOptions, folder: Path) -> Inner:
+def make_vocabulary(texts: Sequence[str], options: TransformerOptions, folder: Path, init: Path | None = None) -> Inner:
     """The vocabulary of a training: read from `folder` where it was made before, else made and written there.
 
     Parameters
@@ -24,6 +24,7 @@ def make_vocabulary(texts: Sequence[str], options: TransformerOptions, folder: P
     texts : those that are trained on, no other.
     options : `tokens`, `vocabulary` and `min_frequency` count.
     folder : of the training.
+    init : folder of a model whose vocabulary is taken.
 
     Raises
     ------
@@ -32,7 +33,9 @@ def make_vocabulary(texts: Sequence[str], options: TransformerOptions, folder: P
     file = folder / "tokenizer.json"
     if file.is_file():
         return Inner.from_file(str(file))
-    if options.tokens == "words":
+    if init is not None:
+        made = read_vocabulary(init)
+    elif options.tokens == "words":
         made = train_words(texts, options.min_frequency, options.vocabulary)
     else:
         made = train_bpe(texts, options.vocabulary, options.min_frequency)
@@ -44,6 +47,15 @@ def make_vocabulary(texts: Sequence[str], options: TransformerOptions, folder: P
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}): name another folder.") from error
     return made
+
+
+def read_vocabulary(folder: Path) -> Inner:
+    """The vocabulary of a model trained here; BadModel where there is none."""
+    file = folder / "tokenizer.json"
+    try:
+        return Inner.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise BadModel(f"{file} cannot be read as a vocabulary: name the folder of a model trained here.") from error
 
 
 def reader(inner: Inner) -> Tokenizer:

@@ -23,7 +23,7 @@ from engine.errors import BadRequest, UserError
 from engine.measure.machine import machine, versions
 from engine.training import losses
 from engine.training.data import Batch, Labelled, Packed, pack
-from engine.training.export import save_model
+from engine.training.export import load_weights, save_model
 from engine.training.log import Log
 from engine.training.loop import BEST, Measured, Validation, train
 from engine.training.optimizers import OPTIMIZERS, make_optimizer
@@ -63,7 +63,8 @@ class Trained:
 
 def train_transformer(
     rows: Sequence[Row], options: TransformerOptions, folder: Path, log: Log, vectors: Path | None = None,
-    source: str = "", teacher: np.ndarray | None = None, distillation: Distillation | None = None,
+    source: str = "", init: Path | None = None, teacher: np.ndarray | None = None,
+    distillation: Distillation | None = None,
 ) -> Trained:  # fmt: skip
     """Train, or go on training, and write the model's folder.
 
@@ -76,6 +77,7 @@ def train_transformer(
     log : what is shown.
     vectors : word vectors in GloVe's format, which the embedding begins with where they have a word.
     source : where the texts are from, for the report.
+    init : folder of a model trained here, of the same sizes, whose vocabulary and weights it begins with.
     teacher : logits f32 [rows, labels] of a teacher; None trains on labels alone.
     distillation : how the teacher is heard; needed with one.
 
@@ -90,7 +92,7 @@ def train_transformer(
         raise BadRequest("Word vectors need whole words as tokens: add --tokens words, or leave --vectors out.")
     own, held = _split(rows, o, classify)
     checkpoints = folder / CHECKPOINTS
-    vocabulary = make_vocabulary([rows[i].text for i in own], o, checkpoints)
+    vocabulary = make_vocabulary([rows[i].text for i in own], o, checkpoints, init)
     tokenizer = reader(vocabulary)
 
     def ids_of(texts: Sequence[str], what: str = "texts") -> list[np.ndarray]:
@@ -105,6 +107,8 @@ def train_transformer(
         ),
         o.seed,
     )  # fmt: skip
+    if init is not None:
+        load_weights(model, init)
     if vectors is not None:
         ids, found = read_vectors(vectors, vocabulary, o.embedding)
         with torch.no_grad():
@@ -129,7 +133,7 @@ def train_transformer(
     optimizer = _optimizer(model, o)
     position = train(
         model, optimizer, learnt, data, lambda: measure(judged, validation), o.loop(), checkpoints,
-        _run(rows, o, vectors, teacher, distillation), log,
+        _run(rows, o, vectors, init, teacher, distillation), log,
     )  # fmt: skip
     trained = Trained(model, tuple(labels), ids_of, position.history, folder, position.seconds / 60)
     _write(trained, vocabulary, o, source, len(rows), distillation)
@@ -257,13 +261,14 @@ def _optimizer(model: Transformer, o: TransformerOptions) -> Optimizer:
 
 
 def _run(
-    rows: Sequence[Row], options: TransformerOptions, vectors: Path | None, teacher: np.ndarray | None,
-    distillation: Distillation | None,
+    rows: Sequence[Row], options: TransformerOptions, vectors: Path | None, init: Path | None,
+    teacher: np.ndarray | None, distillation: Distillation | None,
 ) -> str:  # fmt: skip
-    """A name for what is trained: the same options, texts, vectors and teacher give the same. How often checkpoints are
+    """A name for what is trained: the same options, texts, vectors, beginning and
+    teacher give the same. How often checkpoints are
     written changes nothing."""
     told = {
-        **dataclasses.asdict(options), "save_every_s": None, "vectors": str(vectors),
+        **dataclasses.asdict(options), "save_every_s": None, "vectors": str(vectors), "init": str(init),
         "distillation": distillation and dataclasses.asdict(distillation),
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())

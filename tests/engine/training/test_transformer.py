@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine import Engine, EngineConfig, SamplingParams
-from engine.errors import BadRequest
-from engine.training.export import save_model
+from engine.errors import BadModel, BadRequest
+from engine.training.export import load_weights, save_model
 from engine.training.losses import IGNORED, cross_entropy
 from engine.training.transformer import Sizes, Transformer
 from engine.training.vocabulary import train_bpe, train_words
@@ -142,6 +142,24 @@ def test_the_saved_folder_is_the_same_model(tmp_path: Path, kind: str) -> None:
         assert np.allclose(states, model.hidden(*batch)[0].mean(0).detach().numpy(), atol=1e-4)
         text = engine.generate([ids], SamplingParams(max_tokens=1))[0]
         assert text.token_ids == (int(wanted[-1].argmax()),)
+
+
+def test_weights_are_taken_over_and_a_head_is_not(tmp_path: Path) -> None:
+    tokenizer = train_bpe(CORPUS, 300)
+    before = random_model(vocabulary=300)
+    save_model(before, tokenizer, tmp_path)
+    after = Transformer(Sizes(300, **SMALL, labels=2), seed=3).eval()  # type: ignore[arg-type]
+    head = after.classify.weight.clone() if after.classify is not None else None
+    load_weights(after, tmp_path)
+    ids, lengths = torch.tensor([[5, 6, 7]]), torch.tensor([3])
+    assert torch.equal(after.hidden(ids, lengths), before.hidden(ids, lengths))
+    assert after.classify is not None and head is not None and torch.equal(after.classify.weight, head)
+    with pytest.raises(BadModel, match=r"whose wte.weight is \(300, 32\), and \(301, 32\) is to be trained"):
+        load_weights(Transformer(Sizes(301, **SMALL)), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(BadModel, match="cannot be read as a Transformer trained here"):
+        load_weights(Transformer(Sizes(300, **{**SMALL, "layers": 3})), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(BadModel, match=r"model\.safetensors cannot be read"):
+        load_weights(before, tmp_path / "none")
 
 
 def test_one_that_sees_both_ways_is_not_saved_as_gpt2(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from engine.measure.command import single
 from pipelines.cli import run_app
@@ -55,6 +56,17 @@ def test_as_a_language_model_beside_one_untrained(tmp_path: Path, capsys: Out, m
     assert "GPT-2's shape untrained, on the same tokens: " in err
 
 
+def test_a_classifier_begins_with_a_language_model(tmp_path: Path, capsys: Out) -> None:
+    words = ("--set", "tokens=words", "--set", "vocabulary=200", "--config", "imdb-gpt")
+    assert run(tmp_path / "lm", *words) == 0
+    assert run(tmp_path / "m", "--init", str(tmp_path / "lm"), "--set", "lr=1e-30", "--set", "epochs=1") == 0
+    assert (tmp_path / "m" / "tokenizer.json").read_bytes() == (tmp_path / "lm" / "tokenizer.json").read_bytes()
+    began, ended = (load_file(tmp_path / name / "model.safetensors") for name in ("lm", "m"))
+    assert began.keys() == ended.keys() and all(torch.allclose(began[key], ended[key], atol=1e-6) for key in began)
+    assert run(tmp_path / "wide", "--init", str(tmp_path / "lm"), "--set", "layers=2") == 2
+    assert "cannot be read as a Transformer trained here" in capsys.readouterr().err
+
+
 def test_the_optimizers_of_this_project_train_too(tmp_path: Path) -> None:
     for name in ("sgd", "adam"):
         assert run(tmp_path / name, "--set", f"optimizer={name}", "--set", "ours=yes", "--set", "epochs=1") == 0
@@ -89,7 +101,9 @@ def test_originals_of_contrast_pairs_are_left_out(tmp_path: Path, capsys: Out) -
     ("more", "message"),
     [
         (("--config", "gpt-5"), "There is no configuration 'gpt-5'"),
-        (("--rows", "-1"), "--rows is -1"),
+        (("--rows", "-1"), "--rows and --test take 0 or more"),
+        (("--unlabelled", "-1"), "--unlabelled is for a language model"),
+        (("--init", "none"), "tokenizer.json cannot be read as a vocabulary"),
         (("--data", "none.csv"), "none.csv cannot be read"),
         (("--data", "none.csv", "--test", "8"), "--test measures on IMDB"),
         (("--set", "heads=3"), "does not divide into 3 heads"),
