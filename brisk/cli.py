@@ -50,12 +50,6 @@ def _evaluate() -> typer.Typer:
     return command_line()
 
 
-def _label() -> typer.Typer:
-    from pipelines.classification.label import label
-
-    return single(label)
-
-
 def _distill() -> typer.Typer:
     from pipelines.training.distill import distill
 
@@ -97,7 +91,6 @@ def _space() -> typer.Typer:
 LAZY: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "serve": ("Serve the page and the endpoints until Ctrl-C.", _serve),
     "evaluate": ("Measure a task on IMDB reviews, in one precision or several.", _evaluate),
-    "label": ("Label every row of a CSV file by a trained head.", _label),
     "train": ("Train a Transformer on labelled texts, from nothing.", _train),
     "distill": ("Teach small students what a large teacher thinks.", _distill),
     "bench": ("Time prefill and decode beside other engines.", _bench),
@@ -154,7 +147,7 @@ def _placeholder() -> None: ...
 
 app.command("serve", help=LAZY["serve"][0])(_placeholder)
 add_task_commands(app)
-for _name in ("evaluate", "label", "train", "distill", "bench", "check", "space"):
+for _name in ("evaluate", "train", "distill", "bench", "check", "space"):
     app.command(_name, help=LAZY[_name][0])(_placeholder)
 
 

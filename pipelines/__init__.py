@@ -25,6 +25,7 @@ class Task:
     tab : the `pipelines.ui.screen.Screen` of its tab and endpoint.
     run : the function behind the command, decorated with `pipelines.cli.with_engine_options`.
     evaluation : the class that measures the task on IMDB (see `pipelines.evaluation.interface.Evaluation`).
+    more : functions behind further commands, each called as its function is.
     """
 
     name: str
@@ -34,9 +35,10 @@ class Task:
     tab: str
     run: str
     evaluation: str
+    more: tuple[str, ...] = ()
 
     @classmethod
-    def in_folder(cls, folder: str, title: str, command: str, pipeline: str, evaluation: str) -> Task:
+    def in_folder(cls, folder: str, title: str, command: str, pipeline: str, evaluation: str, *more: str) -> Task:
         """The task of a package that is laid out as those here are.
 
         Parameters
@@ -45,6 +47,7 @@ class Task:
         title, command : as in the class.
         pipeline : name of the class in its `pipeline.py`.
         evaluation : name of the class in its `imdb.py`.
+        more : names of further functions in its `command.py`, each a command.
 
         Returns
         -------
@@ -58,7 +61,13 @@ class Task:
             tab=f"{folder}.tab:SCREEN",
             run=f"{folder}.command:{command}",
             evaluation=f"{folder}.imdb:{evaluation}",
+            more=tuple(f"{folder}.command:{name}" for name in more),
         )
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """All commands, the task's own first: name -> import path of the function."""
+        return {self.command: self.run, **{path.rpartition(":")[2]: path for path in self.more}}
 
     @property
     def endpoint(self) -> str:

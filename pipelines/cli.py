@@ -105,9 +105,10 @@ def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def add_task_commands(app: typer.Typer) -> None:
-    """Adds the command of every task in `pipelines.TASKS` to `app`, in their order, each under its own name."""
+    """Adds the commands of every task in `pipelines.TASKS` to `app`, in their order, each under its own name."""
     for task in TASKS.values():
-        app.command(task.command)(load(task.run))
+        for name, path in task.commands.items():
+            app.command(name)(load(path))
 
 
 def load_engine(config: EngineConfig) -> Engine:

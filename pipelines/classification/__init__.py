@@ -2,4 +2,4 @@
 
 from pipelines import Task
 
-TASK = Task.in_folder(__name__, "Classify", "classify", "ClassificationPipeline", "ClassificationEvaluation")
+TASK = Task.in_folder(__name__, "Classify", "classify", "ClassificationPipeline", "ClassificationEvaluation", "label")

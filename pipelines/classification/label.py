@@ -1,4 +1,4 @@
-"""`brisk label`: a CSV file of any length gets a label and a score a row, read and written as a stream."""
+"""A CSV file of any length gets a label and a score a row, read and written as a stream."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import typer
 
 from engine.config import EngineConfig, available_threads
 from engine.errors import BadRequest, UserError
-from engine.measure.command import say
 from pipelines.classification.heads import Head, load_head
 from pipelines.classification.ngram_head import NgramHead
-from pipelines.cli import load_engine, with_engine_options
+from pipelines.cli import load_engine
 from pipelines.text import MAX_CHARACTERS
 
 if TYPE_CHECKING:
@@ -48,27 +46,16 @@ class Counts:
     first_empty: int = 0
 
 
-@with_engine_options
-def label(
-    config: EngineConfig,
-    source: Annotated[Path, typer.Argument(help="A CSV file with a header, in UTF-8.")],
-    output: Annotated[Path, typer.Argument(help="The same with the columns label and score.")],
-    head: Annotated[str, typer.Option(help="A trained head, by name or the path of its .json file.")] = "imdb-student",
-    text_column: Annotated[str, typer.Option(help="Column that holds the texts.")] = "text",
-    processes: Annotated[int, typer.Option(help="Of a head that reads words alone; 0: a processor each.")] = 0,
-) -> None:
-    """Label every row of a CSV file by a trained head, in memory that does not grow with the file.
-
-    A row without a readable text gets an empty label, and the end says how many there are. The output appears when it
-    is whole.
+def label_file(source: Path, output: Path, head: str, text_column: str, processes: int, config: EngineConfig) -> Counts:
+    """A CSV file with the columns label and score more, which appears when it is whole.
 
     Parameters
     ----------
-    config : the engine of a head that reads a model's features; others need none.
-    source, output : the files.
-    head : of two or more labels.
+    source, output : the files, in UTF-8, with a header.
+    head : a trained head, by name or the path of its JSON file.
     text_column : of `source`.
-    processes : that judge side by side.
+    processes : that judge side by side where the head reads words alone; 0: as many as there are processors.
+    config : the engine of a head that reads a model's features; others need none.
 
     Raises
     ------
@@ -81,11 +68,7 @@ def label(
     if source.resolve() == output.resolve():
         raise BadRequest(f"{output} is the file that is read: name another for the output.")
     with _opened(source) as lines, _pool(chosen, head, config, processes) as (pool, judge, count):
-        counts = _label(lines, source, output, text_column, pool, judge, WAITING * count)
-    if counts.empty:
-        first = f"row {counts.first_empty:,} first"
-        say(f"{counts.empty:,} of {counts.rows:,} rows have no readable text, {first}: their label is empty.")
-    print(output, flush=True)
+        return _label(lines, source, output, text_column, pool, judge, WAITING * count)
 
 
 def _label(

@@ -52,7 +52,14 @@ def unlabelled_rows(count: int) -> tuple[list[Row], str]:
 
 
 def report(trained: Trained, options: TransformerOptions, count: int) -> list[str]:
-    """Sentences about a trained model on `count` reviews of the clean test split, half of each label."""
+    """Sentences about a trained model on the clean test split.
+
+    Parameters
+    ----------
+    trained : what `train_transformer` gave.
+    options : its kind counts.
+    count : reviews, half of each label.
+    """
     from dataclasses import replace
 
     from engine.training.data import Packed, pack

@@ -84,7 +84,14 @@ def make_lesson(
 
 
 def read(engine: Engine, texts: Sequence[str], folder: Path, what: str) -> tuple[csr_matrix, np.ndarray]:
-    """What the teacher sees of texts: n-grams, and features of the language model."""
+    """What the teacher sees of texts: n-grams f32 [n, 2^BITS], and features f32 [n, D] of the language model.
+
+    Parameters
+    ----------
+    engine : runs the language model.
+    texts : n of them.
+    folder, what : as for `pipelines.training.features.kept`.
+    """
     return ngram_matrix(texts, BITS), kept_features(engine, texts, LAYER, TOKENS, "last", folder, what)
 
 

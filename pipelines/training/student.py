@@ -87,8 +87,13 @@ def fit_ngrams(
 def fit_features(
     features: np.ndarray, teacher: np.ndarray, gold: np.ndarray, options: Distillation
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight f32 [2, D] and bias f32 [2] of a head (see `pipelines.classification.heads`) on features f32 [n, D], which
-    are standardized for `fit_soft` and are not in what comes back."""
+    """Weight f32 [2, D] and bias f32 [2] of a head (see `pipelines.classification.heads`).
+
+    Parameters
+    ----------
+    features : f32 [n, D]; they are standardized for the fit, and what comes back takes them as they are.
+    teacher, gold, options : as for `fit_soft`.
+    """
     scaler = StandardScaler().fit(features)
     x = scaler.transform(features).astype(np.float32)
     factors, bias = fit_soft(x, teacher, gold, options)

@@ -198,7 +198,14 @@ def measure(objective: Callable[[Batch], Measured], data: Labelled | Packed) -> 
 
 @torch.inference_mode()
 def predict(model: Transformer, ids: Sequence[np.ndarray], size: int = 32) -> np.ndarray:
-    """Probabilities f32 [n, labels] of texts, in their order."""
+    """Probabilities f32 [n, labels] of texts, in their order.
+
+    Parameters
+    ----------
+    model : with a classification head, in evaluation mode.
+    ids : token ids of each text, at least one.
+    size : texts a batch.
+    """
     data = Labelled(ids, np.zeros(len(ids), np.int64), [str(i) for i in range(len(ids))], size)
     out = np.zeros((len(ids), model.sizes.labels), np.float32)
     for rows in data.in_order():

@@ -19,8 +19,8 @@ from pipelines import TASKS
 from pipelines.cli import run_app
 
 ROOT = Path(brisk.__file__).parent.parent
-MORE = ("evaluate", "label", "train", "distill", "bench", "check", "space")
-COMMANDS = ("serve", *(task.command for task in TASKS.values()), *MORE)
+MORE = ("evaluate", "train", "distill", "bench", "check", "space")
+COMMANDS = ("serve", *(name for task in TASKS.values() for name in task.commands), *MORE)
 SCREEN = 40  # lines of a tall terminal
 
 Out = pytest.CaptureFixture[str]

@@ -50,9 +50,9 @@ def test_the_folder_holds_the_app_and_nothing_else(space: Path) -> None:
     files = [path.relative_to(space) for path in space.rglob("*") if path.is_file()]
     assert not [path for path in files if {"tests", "spaces", "__pycache__"} & set(path.parts)]
     assert not [path for path in files if path.suffix in (".pyc", ".gguf") or path.name[0] == "."]
-    weights = [path for path in files if path.suffix == ".safetensors"]  # of trained heads alone, a few kilobytes each
+    weights = [path for path in files if path.suffix == ".safetensors"]  # of trained heads alone
     assert all(path.parts[:3] == ("pipelines", "classification", "trained") for path in weights)
-    assert all((space / path).stat().st_size < 100_000 for path in weights)
+    assert sum((space / path).stat().st_size for path in weights) < 5_000_000
     ours = {path.relative_to(ROOT) for name in ("brisk", "engine", "pipelines") for path in (ROOT / name).rglob("*.py")}
     assert ours <= set(files)
 

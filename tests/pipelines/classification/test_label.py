@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.classification import label
+from pipelines.classification import command, label
 from pipelines.classification.heads import save_head
 from pipelines.classification.ngram_head import save_ngram_head
 from pipelines.cli import run_app
@@ -36,7 +36,7 @@ def head(tmp_path: Path) -> str:
 
 
 def run(tmp_path: Path, head: str, *more: str) -> int:
-    return run_app(label.label, [str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), "--head", head, *more])
+    return run_app(command.label, [str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), "--head", head, *more])
 
 
 def test_every_row_keeps_its_columns_and_order(
@@ -109,9 +109,9 @@ def test_places_that_are_none(tmp_path: Path, head: str, capsys: Out) -> None:
     assert run(tmp_path, head) == 2
     assert "in.csv cannot be read: No such file" in capsys.readouterr().err
     written(tmp_path / "in.csv", [["text"], ["great"]])
-    assert run_app(label.label, [str(tmp_path / "in.csv"), str(tmp_path / "in.csv"), "--head", head]) == 2
+    assert run_app(command.label, [str(tmp_path / "in.csv"), str(tmp_path / "in.csv"), "--head", head]) == 2
     assert "is the file that is read" in capsys.readouterr().err
-    assert run_app(label.label, [str(tmp_path / "in.csv"), str(tmp_path / "no" / "out.csv"), "--head", head]) == 2
+    assert run_app(command.label, [str(tmp_path / "in.csv"), str(tmp_path / "no" / "out.csv"), "--head", head]) == 2
     assert "cannot be written" in capsys.readouterr().err
     (tmp_path / "in.csv").write_bytes(b"text\n\xff\xfe\n")
     assert run(tmp_path, head, "--processes", "1") == 2
