@@ -92,7 +92,7 @@ def train(
         trained = train_transformer(given, options, output, log, vectors, source, init)
     finally:
         log.close()
-    say(f"{len(trained.history)} epochs, {trained.minutes:.1f} minutes.")
+    say(f"Trained in {trained.minutes:.1f} minutes.")
     if test:
         for line in report(trained, options, test):
             say(line)
