@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,6 +102,8 @@ def _label(
                         writer.writerow([*row, *[""] * (len(header) - len(row)), *pair])
                     bar.update(len(part))
         building.replace(output)
+    except BrokenExecutor as error:
+        raise UserError(f"A process that judges rows was ended from outside ({error}): start again.") from error
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror or error}): name another file.") from error
     finally:

@@ -18,7 +18,7 @@ from pipelines.evaluation.paired import Comparison, Measure, compare
 from pipelines.training.features import kept
 
 MARGIN = 0.005  # of accuracy: a loss that still counts as the same
-SLOW = "30 layers"  # what speeds are multiples of
+SLOW = "all layers"  # what speeds are multiples of
 Judge = Callable[[Sequence[str]], np.ndarray]
 
 

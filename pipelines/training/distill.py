@@ -150,8 +150,6 @@ def _table(
     engine: Engine, lesson: Lesson, made: Sequence[Contender], plan: Plan, work: Path, contrast: Path | None, test: int,
     rounds: int,
 ) -> None:  # fmt: skip
-    import torch
-
     from engine.measure.machine import machine, machine_lines, versions
     from engine.measure.sheet import as_json, print_sheets
     from pipelines.classification.contrast import read_contrast
@@ -172,7 +170,6 @@ def _table(
     data = {
         "machine": about, "source": plan.source, "temperature": plan.how.temperature, "soft": plan.how.soft,
         "strength": plan.how.strength, "test": len(sample.reviews), "pairs": len(pairs),
-        "engine": engine.info.precision,
-        "torch_threads": torch.get_num_threads(), "standings": [one.to_dict() for one in standings],
+        "engine": engine.info.precision, "standings": [one.to_dict() for one in standings],
     }  # fmt: skip
     (work / REPORT).write_text(as_json(data) + "\n", encoding="utf-8")

@@ -65,7 +65,7 @@ def report(trained: Trained, options: TransformerOptions, count: int) -> list[st
     from engine.training.data import Packed, pack
     from engine.training.transformer import Sizes, Transformer
     from engine.training.vocabulary import END_ID
-    from pipelines.training.transformer import bits_a_byte, predict
+    from pipelines.training.objectives import bits_a_byte, predict
 
     rows, source = imdb_rows("test", count, 0)
     texts = [row.text for row in rows]

@@ -18,10 +18,11 @@ from pipelines.classification.ngram_head import NgramHead, save_ngram_head
 from pipelines.evaluation.data import LABELS
 from pipelines.training.contenders import Contender
 from pipelines.training.features import kept_features
+from pipelines.training.objectives import predict
 from pipelines.training.options import Distillation, TransformerOptions
 from pipelines.training.student import fit_features, fit_ngrams, rounded
 from pipelines.training.teacher import with_bits
-from pipelines.training.transformer import predict, train_transformer
+from pipelines.training.transformer import train_transformer
 
 if TYPE_CHECKING:
     from engine.engine import Engine

@@ -1,11 +1,10 @@
-"""A Transformer from texts to a folder: vocabulary, loop, and what it reaches on texts that it has not seen."""
+"""A Transformer from texts to a folder: vocabulary, model, loop, and what is written."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,22 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from engine.config import available_threads
 from engine.errors import BadRequest, UserError
 from engine.measure.machine import machine, versions
-from engine.training import losses
-from engine.training.data import Batch, Labelled, Packed, pack
+from engine.training.data import Labelled, Packed, pack
 from engine.training.export import load_weights, save_model
 from engine.training.log import Log
-from engine.training.loop import BEST, Measured, Validation, train
+from engine.training.loop import BEST, train
+from engine.training.losses import IGNORED
 from engine.training.optimizers import OPTIMIZERS, make_optimizer
 from engine.training.transformer import Sizes, Transformer
 from engine.training.vocabulary import END_ID, read_vectors
 from pipelines.classification.heads import Head, save_head
 from pipelines.classification.rows import Row, labels_of
+from pipelines.training.objectives import classification, language_model, measure, taught_by_a_teacher
 from pipelines.training.options import Distillation, TransformerOptions
 from pipelines.training.texts import encode, make_vocabulary, reader
 
@@ -89,7 +88,7 @@ def train_transformer(
     classify = o.kind == "classification"
     labels = labels_of([row for row in rows if row.label]) if classify else []
     if vectors is not None and o.tokens != "words":
-        raise BadRequest("Word vectors need whole words as tokens: add --tokens words, or leave --vectors out.")
+        raise BadRequest("Word vectors need whole words as tokens: add --set tokens=words, or leave --vectors out.")
     own, held = _split(rows, o, classify)
     checkpoints = folder / CHECKPOINTS
     vocabulary = make_vocabulary([rows[i].text for i in own], o, checkpoints, init)
@@ -142,92 +141,6 @@ def train_transformer(
     return trained
 
 
-def classification(model: Transformer) -> Callable[[Batch], Measured]:
-    """The loop's objective of labelled texts: cross-entropy over the classes."""
-
-    def objective(batch: Batch) -> Measured:
-        logits = model(batch.ids, batch.lengths).float()
-        return Measured(
-            losses.cross_entropy(logits, batch.targets),
-            len(batch.targets),
-            int((logits.argmax(-1) == batch.targets).sum()),
-        )
-
-    return objective
-
-
-def taught_by_a_teacher(model: Transformer, how: Distillation) -> Callable[[Batch], Measured]:
-    """The loop's objective of texts with a teacher's logits, and labels where there are some."""
-
-    def objective(batch: Batch) -> Measured:
-        logits = model(batch.ids, batch.lengths).float()
-        assert batch.teacher is not None
-        loss = losses.distillation(logits, batch.teacher, batch.targets, how.temperature, how.soft)
-        # Right is what the teacher says: not every text has a label.
-        return Measured(loss, len(batch.targets), int((logits.argmax(-1) == batch.teacher.argmax(-1)).sum()))
-
-    return objective
-
-
-def language_model(model: Transformer) -> Callable[[Batch], Measured]:
-    """The loop's objective of packed windows: cross-entropy over the next token. It takes torch's own, which needs no
-    second copy of the logits; ours gives the same."""
-
-    def objective(batch: Batch) -> Measured:
-        logits = model(batch.ids, batch.lengths).flatten(0, 1).float()  # [B L, V]
-        targets = batch.targets.flatten()
-        loss = functional.cross_entropy(logits, targets, ignore_index=losses.IGNORED)
-        return Measured(loss, int((targets != losses.IGNORED).sum()), None)
-
-    return objective
-
-
-@torch.inference_mode()
-def measure(objective: Callable[[Batch], Measured], data: Labelled | Packed) -> Validation:
-    """Mean loss in nats a target, and the share that is right."""
-    loss = count = right = 0.0
-    counts_right = False
-    for rows in data.in_order():
-        found = objective(data.batch(rows))
-        loss += float(found.loss) * found.targets
-        count += found.targets
-        counts_right = found.right is not None
-        right += found.right or 0
-    return Validation(loss / count, right / count if counts_right else None)
-
-
-@torch.inference_mode()
-def predict(model: Transformer, ids: Sequence[np.ndarray], size: int = 32) -> np.ndarray:
-    """Probabilities f32 [n, labels] of texts, in their order.
-
-    Parameters
-    ----------
-    model : with a classification head, in evaluation mode.
-    ids : token ids of each text, at least one.
-    size : texts a batch.
-    """
-    data = Labelled(ids, np.zeros(len(ids), np.int64), [str(i) for i in range(len(ids))], size)
-    out = np.zeros((len(ids), model.sizes.labels), np.float32)
-    for rows in data.in_order():
-        batch = data.batch(rows)
-        out[rows] = model(batch.ids, batch.lengths).softmax(-1).numpy()
-    return out
-
-
-def bits_a_byte(model: Transformer, ids: Sequence[np.ndarray], texts: Sequence[str], size: int = 32) -> float:
-    """What a language model needs to write texts down, in bits for a byte of their UTF-8.
-
-    Parameters
-    ----------
-    model : causal, in evaluation mode.
-    ids, texts : the texts, as tokens and as they are; the cost of the token between two counts too.
-    size : windows a batch.
-    """
-    data = Packed(pack(ids, END_ID), model.sizes.context, size)
-    nats = measure(language_model(model), data).loss * (len(data.stream) - 1)
-    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
-
-
 def _split(rows: Sequence[Row], o: TransformerOptions, classify: bool) -> tuple[np.ndarray, np.ndarray]:
     """Which rows are trained on and which validate, ascending; as many of each label in both, and none of the same film
     where all rows say what they are about. Rows without a label validate nothing. BadRequest where too few are left."""
@@ -256,7 +169,7 @@ def _data(
     ids = ids_of([row.text for row in rows], what)
     if o.kind != "classification":
         return Packed(pack(ids, END_ID), o.max_tokens, o.batch, o.seed)
-    gold = np.array([labels.index(row.label) if row.label else losses.IGNORED for row in rows], np.int64)
+    gold = np.array([labels.index(row.label) if row.label else IGNORED for row in rows], np.int64)
     return Labelled(ids, gold, [row.name for row in rows], o.batch, o.seed, teacher)
 
 
@@ -271,16 +184,15 @@ def _run(
     rows: Sequence[Row], options: TransformerOptions, vectors: Path | None, init: Path | None,
     teacher: np.ndarray | None, distillation: Distillation | None,
 ) -> str:  # fmt: skip
-    """A name for what is trained: the same options, texts, vectors, beginning and
-    teacher give the same. How often checkpoints are
-    written changes nothing."""
+    """A name for what is trained: the same options, texts, vectors, beginning and teacher give the same. How often
+    checkpoints are written changes nothing; what texts are about does, for it says which of them validate."""
     told = {
         **dataclasses.asdict(options), "save_every_s": None, "vectors": str(vectors), "init": str(init),
         "distillation": distillation and dataclasses.asdict(distillation),
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for row in rows:
-        digest.update(f"{row.label}\0{row.text}\0".encode("utf-8", "surrogatepass"))
+        digest.update(f"{row.label}\0{row.about}\0{row.text}\0".encode("utf-8", "surrogatepass"))
     if teacher is not None:
         digest.update(np.ascontiguousarray(teacher).tobytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,20 @@ def test_files_that_cannot_be_labelled(
     assert run(tmp_path, head, *more) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and message in err and not (tmp_path / "out.csv").exists()
+
+
+def _end(texts: list[str]) -> None:
+    os._exit(1)
+
+
+def test_a_process_that_is_ended_is_one_sentence(
+    tmp_path: Path, head: str, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label, "_by_words", _end)
+    written(tmp_path / "in.csv", [["text"], ["great"]])
+    assert run(tmp_path, head, "--processes", "1") == 2
+    assert "A process that judges rows was ended from outside" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["heads", "in.csv"]
 
 
 def test_places_that_are_none(tmp_path: Path, head: str, capsys: Out) -> None:

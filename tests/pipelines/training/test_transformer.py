@@ -22,8 +22,9 @@ from pipelines.classification.heads import load_head
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.classification.rows import Row
 from pipelines.training import transformer
+from pipelines.training.objectives import bits_a_byte, predict
 from pipelines.training.options import CONFIGS, Distillation, TransformerOptions, config
-from pipelines.training.transformer import bits_a_byte, predict, train_transformer
+from pipelines.training.transformer import train_transformer
 
 TINY = replace(
     config("imdb-transformer"), embedding=16, heads=2, layers=2, feed_forward=24, max_tokens=16, batch=8, epochs=8,
@@ -103,7 +104,8 @@ def test_a_cut_training_ends_at_the_same_weights(tmp_path: Path, trained: Any, m
 
 
 def test_other_texts_or_options_do_not_go_on_from_it(trained: Any) -> None:
-    for options, rows in ((replace(TINY, lr=1e-3), None), (TINY, texts(seed=1))):
+    films = [row._replace(about=f"film {i // 5}") for i, row in enumerate(texts())]  # another split of the same texts
+    for options, rows in ((replace(TINY, lr=1e-3), None), (TINY, texts(seed=1)), (TINY, films)):
         with pytest.raises(UserError, match="holds a training with other options or texts"):
             run(trained.folder, options, rows)
 
