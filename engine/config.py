@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -148,21 +147,3 @@ class SamplingParams:
         for holds, sentence in rules:  # a NaN fails every comparison, so it is refused here too
             if not holds:
                 raise BadRequest(sentence)
-
-
-def available_threads() -> int:
-    """CPU threads this process may really use: `CPU_CORES` (set on Spaces), else the smaller of affinity and quota.
-
-    A container often sees every core of its host; the cgroup quota says how many it is given.
-    """
-    if (named := os.environ.get("CPU_CORES", "")).isdigit() and int(named) > 0:
-        return int(named)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass  # no cgroup v2 here: affinity alone decides
-    return max(1, cores)

@@ -11,7 +11,8 @@ import torch
 
 from engine import memory
 from engine.backends.base import Backend
-from engine.config import EngineConfig, available_threads
+from engine.config import EngineConfig
+from engine.cores import available_threads
 from engine.errors import BadModel, BadRequest
 from engine.model.families import Unfit, describe
 from engine.results import EngineInfo
@@ -20,6 +21,7 @@ from engine.weights import ModelFiles, load_config, resolve
 
 log = logging.getLogger(__name__)
 
+DISTURBED = "Decodes with {walking} of {threads} threads: others use the cores, and more would wait for each other."
 COMPILING = (
     "The operators are being compiled for this machine (once, about a minute); until then plain PyTorch answers, "
     "slower."
@@ -109,6 +111,9 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
     memory.give_back()
 
     def info(load_s: float) -> EngineInfo:
+        now = [COMPILING] if backend.compiling else []
+        if backend.walking:
+            now.append(DISTURBED.format(walking=backend.walking, threads=threads))
         return EngineInfo(
             model=files.name,
             source=files.source,
@@ -126,8 +131,9 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
             load_s=load_s,
             kv_precision=backend.kv_precision,
             prefill=backend.prefill,
-            notes=(*files.notes, *notes, *backend.notes, *([COMPILING] if backend.compiling else ())),
+            notes=(*files.notes, *notes, *backend.notes, *now),
             compiling=backend.compiling,
+            walking=backend.walking or threads,
         )
 
     return Loaded(backend, tokenizer, on_thread, info)

@@ -212,7 +212,9 @@ class NativeBackend(Backend):
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
         if self._compiled is not None:
-            return self._compiled(tokens, positions, slots)
+            logits = self._compiled(tokens, positions, slots)
+            self.walking = self._compiled.walking if self._compiled.walking < self._threads else 0
+            return logits
         segments: list[Segment] = []
         for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
             if segments and segments[-1].slot == slot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 from engine.cache.static import StaticCache
 from engine.kernels import prefill as chunks
 from engine.kernels import step as steps
+from engine.kernels.futex import SLEEPS
 from engine.kernels.model import Cache, Shape, Weights, padded
 from engine.kernels.team import HEAD, PREFILL, STEP, Orders, Team, orders
+from engine.kernels.width import Width
 from engine.model.families import Architecture
 from engine.model.parameters import Parameters
 
@@ -93,6 +97,9 @@ def arguments(
 class CompiledModel:
     """Decode steps and prompts on threads of its own. Call from one thread only.
 
+    Where others use the cores, steps are walked by fewer of the threads if that is faster (`kernels.width`); prompts by
+    all, as a disturbed core takes less of them anyway.
+
     The first calls on a machine compile for about a minute; later processes read the result from disk.
 
     Parameters
@@ -108,6 +115,8 @@ class CompiledModel:
     ----------
     likeliest : i64 [B] the first of the likeliest tokens of each row of the last decode step, -1 where not all of its
         logits are finite.
+    walking : threads of the last decode step.
+    widths : how many threads steps are walked by; steps of alike many tokens share one, see `_alike`.
 
     Raises
     ------
@@ -129,6 +138,9 @@ class CompiledModel:
         self._orders, self._decode_work, self._chunk_work = given.orders, given.decode, given.chunk
         self._team = Team(*given)
         self.likeliest = np.empty(0, np.int64)
+        self.walking = threads
+        # A thread that could not sleep would go on using the core that is to be left alone.
+        self.widths: dict[int, Width] = defaultdict(lambda: Width(threads, adapts=SLEEPS))
 
     def close(self) -> None:
         """End the threads; nothing may be called after. Without it they end when this object is freed."""
@@ -192,9 +204,13 @@ class CompiledModel:
     def _step(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
         o, count = self._orders, len(tokens)
         o.tokens[:count], o.positions[:count], o.slots[:count] = tokens, positions, slots
-        self._team(STEP, count)
+        width = self.widths[_alike(count)]
+        self.walking = width.now
+        began, busy = time.perf_counter(), time.thread_time()
+        self._team(STEP, count, threads=self.walking)
+        width.add(time.perf_counter() - began, time.thread_time() - busy)
         found = self._decode_work
-        self.likeliest = found.best[found.tops[:, :count].argmax(0), np.arange(count)]
+        self.likeliest = found.best[found.tops[: self.walking, :count].argmax(0), np.arange(count)]
         return o.logits[:count, : self._vocabulary]
 
     def _too_near(self, positions: np.ndarray, slots: np.ndarray) -> bool:
@@ -205,3 +221,8 @@ class CompiledModel:
                 if (int(positions[b]) + 1) * (self._threads - 1) // self._threads > first:
                     return True
         return False
+
+
+def _alike(count: int) -> int:
+    """The same for steps of alike many tokens: 1, 2 to 3, 4 to 7, ... The more there are, the more a thread gives."""
+    return count.bit_length()

@@ -3,7 +3,8 @@
 T threads (`kernels.team`) walk the layers together and meet at a barrier wherever one needs what another wrote: five
 times a layer. Every weight is read once for the whole batch. A sequence's numbers do not depend on its batch mates:
 each is computed by the same operations in the same order, so decoding alone and in a batch gives the same bits. Several
-tokens of one sequence may be run at once (to verify guessed ones), with the same bits as one after another.
+tokens of one sequence may be run at once (to verify guessed ones), with the same bits as one after another. Fewer than
+T threads give the same bits too: attention is split in T parts, whoever computes them.
 
 Shapes: B tokens, D hidden, H query heads over G key/value heads of size E, F feed-forward, L layers, C context,
 V vocabulary, S cache slots, T threads.
@@ -44,7 +45,7 @@ class Scratch(NamedTuple):
     row: np.ndarray  # f32 [T, E]
     scores: np.ndarray  # f32 [T, H / G, C]
     qkv: np.ndarray  # f32 [B, (H + 2G)E]
-    parts: np.ndarray  # f32 [T, B, H, E + 2] a thread's share of attention: sum, its maximum, its normaliser
+    parts: np.ndarray  # f32 [T, B, H, E + 2] parts of attention: sum, its maximum, its normaliser
     o: np.ndarray  # f32 [B, D]
     up: np.ndarray  # f32 [B, 2F or F]
     tops: np.ndarray  # f32 [T, B] the largest of the logits that a thread computed
@@ -136,24 +137,24 @@ def _add(x, y, tokens):
 
 
 @inner()
-def _next(t, threads, b, g, positions, slots, layer, groups, cache):
-    """The keys that thread t reads after those of a token's group, and from which position on: of the next group, or of
+def _next(p, parts, b, g, positions, slots, layer, groups, cache):
+    """The keys that part p reads after those of a token's group, and from which position on: of the next group, or of
     the next token's first; after the last of all, its own."""
     if g + 1 < groups:
         g += 1
     elif b + 1 < positions.shape[0]:
         b, g = b + 1, 0
-    return model.kept(cache, layer, slots[b], g).keys, (positions[b] + 1) * t // threads
+    return model.kept(cache, layer, slots[b], g).keys, (positions[b] + 1) * p // parts
 
 
 @inner()
-def _ask_ahead(t, threads, positions, slots, layer, groups, cache):
-    """Ask for what thread t's part of attention touches before its loops ask for anything: the first keys it reads and,
-    of the last thread, where every token's keys and values go."""
+def _ask_ahead(t, threads, parts, positions, slots, layer, groups, cache):
+    """Ask for what thread t's first part of attention touches before its loops ask for anything: the first keys it
+    reads and, of the thread that has the last part, where every token's keys and values go."""
     kept = model.kept(cache, layer, slots[0], 0)
-    first, last = (positions[0] + 1) * t // threads, (positions[0] + 1) * (t + 1) // threads
+    first, last = (positions[0] + 1) * t // parts, (positions[0] + 1) * (t + 1) // parts
     ask_for(kept.keys, first, min(last, first + AHEAD))
-    if t == threads - 1:
+    if t == (parts - 1) % threads:
         for b in range(positions.shape[0]):
             for g in range(groups):
                 kept = model.kept(cache, layer, slots[b], g)
@@ -163,10 +164,11 @@ def _ask_ahead(t, threads, positions, slots, layer, groups, cache):
 
 @inner()
 def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
-    """Thread t's part of the context for every token; the last thread, which reads the newest position, writes it:
-    no barrier between."""
+    """Thread t's parts of the context for every token; who has the last part, which reads the newest position, writes
+    it: no barrier between."""
     heads, groups, size = shape.heads, shape.kv_heads, shape.head_dim
     per_group = heads // groups
+    parts = s.parts.shape[0]
     factor = np.float32(1.0 / np.sqrt(size))
     q = s.q[t].reshape(heads, size)
     for b in range(positions.shape[0]):
@@ -176,14 +178,15 @@ def _attention(t, threads, positions, slots, layer, shape, w, cache, s):
         qkv = s.qkv[b]
         for r in range(heads):
             rotate(qkv[r * size : (r + 1) * size], w.q_norm[layer], shape.eps, cos, sin, factor, q[r])
-        if t == threads - 1:
+        if t == (parts - 1) % threads:
             keep(qkv, position, slot, layer, shape, w, cache, s.row[t])
-        first = (position + 1) * t // threads
-        last = (position + 1) * (t + 1) // threads
-        for g in range(groups):
-            later, at = _next(t, threads, b, g, positions, slots, layer, groups, cache)
-            attend(q[g * per_group : (g + 1) * per_group], model.kept(cache, layer, slot, g), first, last, s.scores[t],
-                   s.parts[t, b, g * per_group : (g + 1) * per_group], later, at)  # fmt: skip
+        for p in range(t, parts, threads):
+            first = (position + 1) * p // parts
+            last = (position + 1) * (p + 1) // parts
+            for g in range(groups):
+                later, at = _next(p, parts, b, g, positions, slots, layer, groups, cache)
+                attend(q[g * per_group : (g + 1) * per_group], model.kept(cache, layer, slot, g), first, last,
+                       s.scores[t], s.parts[p, b, g * per_group : (g + 1) * per_group], later, at)  # fmt: skip
 
 
 @inner()
@@ -198,7 +201,7 @@ def head(t, threads, x, rows, shape, w, s, logits):
 
     Parameters
     ----------
-    t, threads : this thread and how many there are.
+    t, threads : this thread and how many walk.
     x : f32 [R, D], not normed; R at most B.
     rows : R, or fewer.
     shape, w : the model, as `kernels.model` describes it.
@@ -217,7 +220,7 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
 
     Parameters
     ----------
-    t, threads : this thread and how many there are, all of which call.
+    t, threads : this thread and how many walk, all of which call; at most T.
     words, arrivals : of `barrier`, and its count before.
     tokens, positions, slots : i64 [B].
     shape, w, cache : the model, as `kernels.model` describes it.
@@ -235,7 +238,7 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
 
     for layer in range(w.qkv.shape[0]):
         _norm(x, batch, w.norm1[layer], w.norm1_bias[layer], shape, a.x)
-        _ask_ahead(t, threads, positions, slots, layer, shape.kv_heads, cache)
+        _ask_ahead(t, threads, s.parts.shape[0], positions, slots, layer, shape.kv_heads, cache)
         _product(t, threads, model.qkv(w, layer), a, s.qkv, qkv_rows(shape), batch, hidden)
         arrivals = barrier(words, arrivals + threads)
 

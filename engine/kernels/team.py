@@ -2,6 +2,7 @@
 
 A helper is a Python thread that calls `work` once and holds no lock of Python's in it: it sleeps until an order comes,
 does its share, and meets the others. No pool of a library's is in between, so that every wait is `kernels.barrier`'s.
+An order may be for the first few threads alone; the others then sleep until one is for more.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from engine.kernels.model import Cache, Shape, Weights
 from engine.memory import array
 
 # Words of `Orders`; `barrier.ARRIVED` and the count of its sleepers are the first two cache lines.
-ORDER = 2 * LINE  # how many orders were given; the next line counts who sleeps until there is another
-KIND, COUNT, START, SLOT, LAYERS, WANTED, ARRIVALS = range(4 * LINE, 4 * LINE + 7)
-WORDS = 5 * LINE
+# `CROWD` times how many orders were given, and how many helpers the last is for; the next line counts who sleeps until
+# there is another. One word says both, so that a helper that is not meant reads nothing that the caller writes then.
+ORDER = 2 * LINE
+WIDER = 4 * LINE  # how often an order was for more threads than the one before; the next line, who sleeps until then
+KIND, COUNT, START, SLOT, LAYERS, WANTED, ARRIVALS, ACTIVE = range(6 * LINE, 7 * LINE)
+WORDS = 7 * LINE
+CROWD = 256  # threads at most
 
 STEP, HEAD, PREFILL, END = range(4)  # what an order may ask for
 # Loads before a helper sleeps that waits for an order, under a millisecond: more than lies between two steps.
@@ -66,7 +71,7 @@ def orders(batch: int, chunk: int, hidden: int, vocabulary: int) -> Orders:
 
 @inner()
 def _share(t, threads, o, shape, weights, cache, decode, chunk):
-    """Thread t's share of the order that stands in `o`."""
+    """Thread t's share of the order that stands in `o`, which is for `threads` of them."""
     words = o.words
     kind, count, arrivals = words[KIND], words[COUNT], words[ARRIVALS]
     if kind == STEP:
@@ -82,12 +87,12 @@ def _share(t, threads, o, shape, weights, cache, decode, chunk):
 
 @nb.njit(nogil=True, cache=True)
 def work(t, threads, o, shape, weights, cache, decode, chunk):
-    """As thread 0: give the order that stands in `o` to everyone, do a share, and return when all have done theirs. As
-    any other: do a share of every order, until one is to end.
+    """As thread 0: give the order that stands in `o` to the first words[ACTIVE] threads, do a share, and return when
+    all have done theirs. As any other: do a share of every order that is for it too, until one is to end.
 
     Parameters
     ----------
-    t, threads : this thread and how many there are.
+    t, threads : this thread and how many there are, at most `CROWD`; all are told to end.
     o : `Orders`.
     shape, weights, cache : the model, as `kernels.model` describes it.
     decode : `step.Scratch`.
@@ -95,18 +100,28 @@ def work(t, threads, o, shape, weights, cache, decode, chunk):
     """
     words = o.words
     if t == 0:
+        active = threads if words[KIND] == END else words[ACTIVE]
+        before = words[ORDER] % CROWD + 1
         words[ARRIVALS] = words[0]
-        atomic_add(words, ORDER, 1)
-        wake_sleepers(words, ORDER)
+        atomic_add(words, ORDER, CROWD + active - before)
+        if active > before:
+            atomic_add(words, WIDER, 1)
+            wake_sleepers(words, WIDER)
+        if active > 1:
+            wake_sleepers(words, ORDER)
         if words[KIND] != END:
-            _share(t, threads, o, shape, weights, cache, decode, chunk)
+            _share(t, active, o, shape, weights, cache, decode, chunk)
         return
-    order = 0
+    order = wider = 0
     while True:
         order = wait_beyond(words, ORDER, order, BETWEEN)
-        if words[KIND] == END:
+        active = order % CROWD + 1
+        if t >= active:
+            wider = wait_beyond(words, WIDER, wider, 0)
+        elif words[KIND] == END:
             return
-        _share(t, threads, o, shape, weights, cache, decode, chunk)
+        else:
+            _share(t, active, o, shape, weights, cache, decode, chunk)
 
 
 class Team:
@@ -149,7 +164,9 @@ class Team:
         for helper in helpers:
             helper.start()
 
-    def __call__(self, kind: int, count: int, start: int = 0, slot: int = 0, layers: int = 0, wanted: int = 0) -> None:
+    def __call__(
+        self, kind: int, count: int, start: int = 0, slot: int = 0, layers: int = 0, wanted: int = 0, threads: int = 0
+    ) -> None:
         """Carry out an order whose arrays stand in `Orders`.
 
         Parameters
@@ -158,8 +175,10 @@ class Team:
         count : tokens of the step or chunk, or rows of `residual`.
         start, slot, layers, wanted : of a chunk: the position and slot of its first token, how many layers are run, and
             of how many last tokens the result is wanted.
+        threads : how many walk; 0: all.
         """
         self._words[KIND : WANTED + 1] = kind, count, start, slot, layers, wanted
+        self._words[ACTIVE] = threads or self._given[0]
         work(0, *self._given)
 
 

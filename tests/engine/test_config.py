@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import EngineConfig, SamplingParams, available_threads
+from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
 
 
@@ -42,10 +42,3 @@ def test_a_bad_engine_option_is_named(given: dict[str, Any]) -> None:
 
 def test_one_stop_string_may_stand_alone() -> None:
     assert SamplingParams(stop="END").stop == ("END",)  # type: ignore[arg-type]
-
-
-def test_a_space_says_how_many_cores_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CPU_CORES", "3")
-    assert available_threads() == 3
-    monkeypatch.setenv("CPU_CORES", "many")
-    assert available_threads() >= 1

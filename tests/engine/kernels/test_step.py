@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.kernels.compiled import CompiledModel
+from engine.kernels.compiled import CompiledModel, _alike
+from engine.kernels.width import Width
 from engine.model.decoder import Decoder, Segment
 from tests.engine.kernels.filled import LENGTHS, PAIRS, THREADS, empty, filled, i64
 from tests.engine.random_decoders import MODELS
@@ -74,6 +75,23 @@ def test_alone_or_in_any_batch_the_bits_are_the_same(pair: str) -> None:
     for order in ([0], [1], [2], [3], [3, 1], [2, 0, 3]):
         found = step(tokens[order], positions[order], slots[order])
         assert np.array_equal(found, together[order])
+
+
+@pytest.mark.parametrize("family", ["llama", "wide"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_fewer_threads_than_there_are_give_the_same_bits(family: str, pair: str) -> None:
+    """Of a batch with several tokens of a slot; the likeliest tokens too."""
+    whole, fewer = filled(family, pair), filled(family, pair)
+    step, twin = compiled(fewer, 3), compiled(whole, 3)
+    width = step.widths[_alike(5)] = Width(3, adapts=False)
+    for i, width.now in enumerate((1, 3, 2, 3, 1, 2)):
+        tokens, positions, slots = i64(3, 4, 5, 6, 7) + i, i64(*LENGTHS, LENGTHS[3] + 1) + 2 * i, i64(0, 1, 2, 3, 3)
+        expected = twin(tokens, positions, slots)
+        assert np.array_equal(step(tokens, positions, slots), expected), width.now
+        assert np.array_equal(step.likeliest, twin.likeliest)
+        assert step.walking == width.now
+    for a, b in zip(fewer.cache.parts, whole.cache.parts, strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("family", ["llama", "wide", "gpt2"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from engine.kernels.compiled import CompiledModel
+from engine.kernels.futex import SLEEPS
+from engine.kernels.width import Width
 from tests.engine.kernels.filled import filled, i64
 
 _others: set[threading.Thread] = set()  # of engines that tests of other files keep loaded
@@ -70,3 +73,36 @@ def test_more_threads_than_cores_give_the_same_logits() -> None:
         for _ in range(20):
             assert np.array_equal(made(i64(3, 4), i64(1, 30), i64(0, 1)), found)
         made.close()
+
+
+def test_orders_for_any_number_of_threads_follow_one_another() -> None:
+    """Helpers that are left out sleep, and hear the next order that is for them."""
+    made = model(4)
+    width = made.widths[1] = Width(4, adapts=False)
+    expected = made(i64(3), i64(1), i64(0)).copy()
+    random = np.random.default_rng(0)
+    for width.now in random.integers(1, 5, 300).tolist():
+        assert np.array_equal(made(i64(3), i64(1), i64(0)), expected)
+        if random.random() < 0.05:
+            time.sleep(0.002)  # longer than a helper spins
+    width.now = 1
+    made(i64(3), i64(1), i64(0))
+    assert helpers() == {"brisk-step-1", "brisk-step-2", "brisk-step-3"}
+    made.close()
+    assert helpers() == set()
+
+
+@pytest.mark.skipif(not SLEEPS, reason="threads cannot sleep here, so all of them walk")
+def test_helpers_that_are_left_out_use_no_core() -> None:
+    made = model(3)
+    width = made.widths[1] = Width(3, adapts=False)
+    made(i64(3), i64(1), i64(0))
+    width.now = 1
+    made(i64(3), i64(1), i64(0))
+    time.sleep(0.05)  # until the helpers sleep
+    began, own = time.process_time(), time.thread_time()
+    for _ in range(2_000):
+        made(i64(3), i64(1), i64(0))
+    others = (time.process_time() - began) - (time.thread_time() - own)
+    made.close()
+    assert others < 0.1 * (time.thread_time() - own)
