@@ -44,6 +44,12 @@ def distill(
         list[str] | None,
         typer.Option("--set", help="name=value of the student 'transformer', as of brisk train.", show_default=False),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a model of brisk train that the student 'transformer' begins with.", show_default=False
+        ),
+    ] = None,
     rows: Annotated[int, typer.Option(help="Reviews of IMDB's train split; 0: all.")] = 0,
     unlabelled: Annotated[int, typer.Option(help="Without a label; 0: all, -1: none.")] = 0,
     seed: Annotated[int, typer.Option(help="Of draw, folds, Transformer.")] = 0,
@@ -66,7 +72,7 @@ def distill(
     Parameters
     ----------
     work, output : folders.
-    name, students, bits, layers, tokens, seed : see `Plan`.
+    name, students, bits, layers, tokens, init, seed : see `Plan`.
     changes : of the Transformer's configuration.
     temperature, soft, strength : see `Distillation`.
     rows, unlabelled : texts to learn from.
@@ -90,7 +96,10 @@ def distill(
     from pipelines.training.imdb import imdb_rows, unlabelled_rows
     from pipelines.training.soft_labels import make_lesson
     from pipelines.training.students import MAKERS, Plan
+    from pipelines.training.texts import read_vocabulary
 
+    if init is not None:
+        read_vocabulary(init)  # missed now, not after an hour of reading
     labelled, source = imdb_rows("train", rows, seed, contrast)
     more, without = ([], "") if unlabelled < 0 else unlabelled_rows(unlabelled)
     source = "; ".join(filter(None, (source, without)))
@@ -98,7 +107,7 @@ def distill(
     engine = load_engine(EngineConfig(model=model, threads=threads, prefix_cache_mb=0))
     lesson = make_lesson(engine, labelled, more, work, seed, say)
     say(_told(lesson, how))
-    plan = Plan(name, output or work, how, bits, layers, tokens, transformer, seed, source, most or None)
+    plan = Plan(name, output or work, how, bits, layers, tokens, transformer, seed, source, most or None, init)
     made = [MAKERS[one](engine, lesson, plan, work) for one in chosen]
     if test:
         _table(engine, lesson, made, plan, work, contrast, test, rounds)

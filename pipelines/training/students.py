@@ -44,6 +44,7 @@ class Plan:
     seed : of folds and draws, and the Transformer's.
     source : of the texts, for reports.
     most : test reviews that a head of the language model is measured on, None for all.
+    init : folder of a trained Transformer whose vocabulary and weights the Transformer begins with, None for none.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Plan:
     seed: int
     source: str
     most: int | None
+    init: Path | None = None
 
 
 def _facts(lesson: Lesson, plan: Plan, seconds: float) -> dict[str, Any]:
@@ -99,8 +101,9 @@ def _transformer(engine: Engine, lesson: Lesson, plan: Plan, work: Path) -> Cont
     teacher = np.stack([np.zeros_like(lesson.judged.both), lesson.judged.both], 1).astype(np.float32)
     try:
         trained = train_transformer(
-            lesson.rows, options, folder, log, source=plan.source, teacher=teacher, distillation=plan.how
-        )
+            lesson.rows, options, folder, log, source=plan.source, init=plan.init, teacher=teacher,
+            distillation=plan.how,
+        )  # fmt: skip
     finally:
         log.close()
     print(folder, flush=True)

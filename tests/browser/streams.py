@@ -80,7 +80,7 @@ def measure(app: Served, browser: Browser, count: int) -> None:
     middle = [statistics.median(column) for column in zip(*rows, strict=True)]
     info = app.holder.engine.info
     print(
-        f"{count} pages, {info.model} {info.precision}, {info.walking} of {info.threads} threads in the last step: median",
+        f"{count} pages, {info.model} {info.precision}, {info.walking} of {info.threads} threads at the end: median",
         "{:,.0f} and {:,.0f} tokens/s in all, {:.0%}; first text {:.2f} s, last {:.2f} s".format(*middle),
     )
 

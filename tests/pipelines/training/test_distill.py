@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from engine.errors import UserError
 from engine.measure.command import single
@@ -86,6 +87,19 @@ def test_all_students_and_their_table(place: Path, tmp_path: Path, fake: FakeEng
     assert all(word in out for name in names for word in name.split())
 
 
+def test_the_transformer_may_begin_with_a_trained_one(place: Path, tmp_path: Path, fake: FakeEngine) -> None:
+    first = tmp_path / "work" / "imdb-student-transformer"
+    assert run(tmp_path, "--students", "transformer", *TINY) == 0
+    rate = ("--set", "lr=1e-12", "--set", "word_dropout=0", "--seed", "1")
+    more = ("--output", str(tmp_path / "more"), "--init", str(first))
+    assert run(tmp_path, "--students", "transformer", *TINY, *rate, *more) == 0
+    second = tmp_path / "more" / "imdb-student-transformer"
+    assert (first / "tokenizer.json").read_text() == (second / "tokenizer.json").read_text()
+    one, two = (load_file(folder / "model.safetensors") for folder in (first, second))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, atol=1e-6, rtol=0)
+
+
 def test_what_was_read_is_not_read_again(
     place: Path, tmp_path: Path, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +137,7 @@ def test_fewer_bits_are_what_a_matrix_of_fewer_has() -> None:
         (("--soft", "2"), "The weight of soft targets is 2.0"),
         (("--rounds", "0"), "--rounds 1 or more"),
         (("--contrast", "none.parquet"), "There is no file none.parquet"),
+        (("--init", "none"), "none/tokenizer.json cannot be read as a vocabulary"),
     ],
 )
 def test_what_is_refused_is_one_sentence(
