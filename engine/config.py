@@ -17,6 +17,7 @@ KV_PRECISIONS: tuple[str, ...] = get_args(KvPrecision)
 PREFILLS: tuple[str, ...] = get_args(PrefillArithmetic)
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_STOP_STRINGS = 16
+MAX_THREADS = 256
 MAX_BATCH = 256  # each request has its place in the cache, whether it is used or not
 
 
@@ -78,8 +79,8 @@ class EngineConfig:
             raise BadRequest(f"Prefill '{self.prefill}' is unknown: choose one of {', '.join(PREFILLS)}.")
         if not 0 <= self.prefix_cache_mb <= 1_000_000:
             raise BadRequest(f"prefix_cache_mb is {self.prefix_cache_mb}: give 0 (no reuse) to 1,000,000.")
-        if self.threads < 0 or self.threads > 256:
-            raise BadRequest(f"threads is {self.threads}: give 0 (automatic) to 256.")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise BadRequest(f"threads is {self.threads}: give 0 (automatic) to {MAX_THREADS}.")
         if self.max_context < 0:
             raise BadRequest(f"max_context is {self.max_context}: give 0 (the model's own) or more.")
         if not 1 <= self.max_batch <= MAX_BATCH:

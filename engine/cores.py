@@ -17,7 +17,7 @@ def available_threads(groups: Path = GROUPS, own: Path = OWN) -> int:
     ----------
     groups, own : where Linux has its control groups (cgroups(7), both versions), and which of them this process is in.
     """
-    if (named := os.environ.get("CPU_CORES", "")).isdigit() and int(named) > 0:
+    if (named := os.environ.get("CPU_CORES", "")).isdecimal() and int(named) > 0:
         return int(named)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *(round(share) for share in _quotas(groups, own))]))

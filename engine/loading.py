@@ -11,7 +11,7 @@ import torch
 
 from engine import memory
 from engine.backends.base import Backend
-from engine.config import EngineConfig
+from engine.config import MAX_THREADS, EngineConfig
 from engine.cores import available_threads
 from engine.errors import BadModel, BadRequest
 from engine.model.families import Unfit, describe
@@ -67,7 +67,7 @@ def pick_device(name: str) -> torch.device:
 def pick_threads(asked: int) -> tuple[int, tuple[str, ...]]:
     """CPU threads to use, and a note where fewer are used than asked for: more than cores only wait for each other."""
     there = os.cpu_count() or 1
-    threads = min(asked or available_threads(), there)
+    threads = min(asked or available_threads(), there, MAX_THREADS)
     note = f"{asked} threads were asked for; this machine has {there} cores, so {threads} are used."
     return threads, (note,) if asked > threads else ()
 
@@ -112,8 +112,9 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
 
     def info(load_s: float) -> EngineInfo:
         now = [COMPILING] if backend.compiling else []
-        if backend.walking:
-            now.append(DISTURBED.format(walking=backend.walking, threads=threads))
+        walking = backend.walking or threads  # read once: the scheduler's thread writes it
+        if walking < threads:
+            now.append(DISTURBED.format(walking=walking, threads=threads))
         return EngineInfo(
             model=files.name,
             source=files.source,
@@ -133,7 +134,7 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
             prefill=backend.prefill,
             notes=(*files.notes, *notes, *backend.notes, *now),
             compiling=backend.compiling,
-            walking=backend.walking or threads,
+            walking=walking,
         )
 
     return Loaded(backend, tokenizer, on_thread, info)

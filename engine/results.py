@@ -174,7 +174,7 @@ class EngineInfo:
     prefill : what prompts are computed in: "fp32", "half" (16 bit), "int16" or "int8".
     notes : sentences on anything that is not as one might expect: a fallback and its cause, a shortened window.
     compiling : whether plain PyTorch answers until the operators are compiled; a note says so too.
-    walking : threads of the last decode step: fewer than `threads` where that is faster because others use the cores.
+    walking : threads that walk decode steps: fewer than `threads` where that is faster because others use the cores.
     """
 
     model: str

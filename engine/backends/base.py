@@ -68,7 +68,7 @@ class Backend(Protocol):
         them. The latter is final after `warm`.
     notes : sentences on anything that is not as one might expect; `warm` may add some.
     compiling : whether plain torch runs the model until another process has compiled its operators.
-    walking : threads of the last decode step where others' use of the cores made it fewer than asked for; else 0.
+    walking : threads that walk decode steps where others' use of the cores made it fewer than asked for; else 0.
     reuses : whether `read` and `write` work, and cheaply: prompts that begin alike can then share their prefill.
     """
 

@@ -231,7 +231,7 @@ def ask_for(stored, first, last):
 def attend(q, kept, first, last, scores, parts, later, at):
     """Softmax attention of one group's query heads over positions first <= p < last.
 
-    `combine` joins the threads' shares (the split of FlashDecoding, Dao et al. 2023).
+    `combine` joins the parts (the split of FlashDecoding, Dao et al. 2023).
 
     Parameters
     ----------
@@ -259,27 +259,27 @@ def attend(q, kept, first, last, scores, parts, later, at):
 
 @inner(fastmath=True)
 def combine(parts, b, size, h):
-    """Join the threads' shares of sequence b's attention into h [HE].
+    """Join the parts of sequence b's attention into h [HE].
 
     Parameters
     ----------
-    parts : f32 [T, B, H, E + 2], every thread's share as `attend` leaves it.
+    parts : f32 [T, B, H, E + 2], each as `attend` leaves it.
     b : the sequence.
     size : E.
     h : f32 [HE or wider], written.
     """
-    threads = parts.shape[0]
+    count = parts.shape[0]
     for r in range(parts.shape[2]):
         top = parts[0, b, r, size]
-        for t in range(1, threads):
-            top = max(top, parts[t, b, r, size])
+        for p in range(1, count):
+            top = max(top, parts[p, b, r, size])
         total_ = np.float32(0)
         for d in range(size):
             h[r * size + d] = np.float32(0)
-        for t in range(threads):
-            weight = exp(parts[t, b, r, size] - top)
-            total_ += weight * parts[t, b, r, size + 1]
+        for p in range(count):
+            weight = exp(parts[p, b, r, size] - top)
+            total_ += weight * parts[p, b, r, size + 1]
             for d in range(size):
-                h[r * size + d] += weight * parts[t, b, r, d]
+                h[r * size + d] += weight * parts[p, b, r, d]
         for d in range(size):
             h[r * size + d] /= total_

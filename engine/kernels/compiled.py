@@ -115,7 +115,7 @@ class CompiledModel:
     ----------
     likeliest : i64 [B] the first of the likeliest tokens of each row of the last decode step, -1 where not all of its
         logits are finite.
-    walking : threads of the last decode step.
+    walking : threads that walk decode steps like the last, where nothing is tried.
     widths : how many threads steps are walked by; steps of alike many tokens share one, see `_alike`.
 
     Raises
@@ -205,16 +205,18 @@ class CompiledModel:
         o, count = self._orders, len(tokens)
         o.tokens[:count], o.positions[:count], o.slots[:count] = tokens, positions, slots
         width = self.widths[_alike(count)]
-        self.walking = width.now
+        threads = width.now
         began, busy = time.perf_counter(), time.thread_time()
-        self._team(STEP, count, threads=self.walking)
+        self._team(STEP, count, threads=threads)
         width.add(time.perf_counter() - began, time.thread_time() - busy)
+        self.walking = width.kept
         found = self._decode_work
-        self.likeliest = found.best[found.tops[: self.walking, :count].argmax(0), np.arange(count)]
+        self.likeliest = found.best[found.tops[:threads, :count].argmax(0), np.arange(count)]
         return o.logits[:count, : self._vocabulary]
 
     def _too_near(self, positions: np.ndarray, slots: np.ndarray) -> bool:
-        """Whether a thread other than the last, which alone writes new positions, would have to read one of them."""
+        """Whether a part of attention other than the last, which alone writes new positions, would have to read one of
+        them."""
         for b in range(1, len(slots)):
             if slots[b] == slots[b - 1]:
                 first = int(positions[np.flatnonzero(slots == slots[b])[0]])

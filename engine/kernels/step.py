@@ -33,7 +33,7 @@ from engine.memory import array
 
 
 class Scratch(NamedTuple):
-    """Work space, allocated once. What begins with T is a thread's own; the rest is shared."""
+    """Work space, allocated once. What begins with T is a thread's own, but for `parts`; the rest is shared."""
 
     x: np.ndarray  # f32 [T, B, D] residual stream, one copy a thread so that no one waits to add
     h: np.ndarray  # f32 [T, B, max(D, HE, F)] what goes into a matrix

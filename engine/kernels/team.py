@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from engine.config import MAX_THREADS
 from engine.kernels import prefill as chunks
 from engine.kernels import step as steps
 from engine.kernels.barrier import LINE, SPINS, atomic_add, barrier, wait_beyond, wake_sleepers
@@ -29,7 +30,7 @@ ORDER = 2 * LINE
 WIDER = 4 * LINE  # how often an order was for more threads than the one before; the next line, who sleeps until then
 KIND, COUNT, START, SLOT, LAYERS, WANTED, ARRIVALS, ACTIVE = range(6 * LINE, 7 * LINE)
 WORDS = 7 * LINE
-CROWD = 256  # threads at most
+CROWD = MAX_THREADS
 
 STEP, HEAD, PREFILL, END = range(4)  # what an order may ask for
 # Loads before a helper sleeps that waits for an order, under a millisecond: more than lies between two steps.
@@ -92,7 +93,8 @@ def work(t, threads, o, shape, weights, cache, decode, chunk):
 
     Parameters
     ----------
-    t, threads : this thread and how many there are, at most `CROWD`; all are told to end.
+    t : this thread.
+    threads : how many there are, at most `CROWD`.
     o : `Orders`.
     shape, weights, cache : the model, as `kernels.model` describes it.
     decode : `step.Scratch`.
@@ -100,7 +102,7 @@ def work(t, threads, o, shape, weights, cache, decode, chunk):
     """
     words = o.words
     if t == 0:
-        active = threads if words[KIND] == END else words[ACTIVE]
+        active = words[ACTIVE]
         before = words[ORDER] % CROWD + 1
         words[ARRIVALS] = words[0]
         atomic_add(words, ORDER, CROWD + active - before)
@@ -153,7 +155,7 @@ class Team:
         self._words = orders.words
         given = (threads, orders, shape, weights, cache, decode, chunk)
         self._given = given
-        self._words[KIND] = END
+        self._words[KIND], self._words[ACTIVE] = END, threads
         work(0, *given)  # compiled before anyone waits for it
         self._words[ORDER] = 0
         helpers = [
@@ -183,8 +185,8 @@ class Team:
 
 
 def _end(given: tuple, helpers: Sequence[threading.Thread]) -> None:
-    orders = given[1]
-    orders.words[KIND] = END
+    threads, orders = given[:2]
+    orders.words[KIND], orders.words[ACTIVE] = END, threads
     work(0, *given)
     for helper in helpers:
         if helper.ident is not None:

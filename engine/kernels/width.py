@@ -3,7 +3,7 @@
 Threads that meet 150 times a token wait at each meeting for the one whose core is taken. Where that costs more than a
 thread gives, one thread less is faster. Which is so depends on the model, the processor and on who else runs, so it is
 tried: some steps one way, some the other, and the faster way is kept until the next trial. Nobody's numbers depend on
-it, see `kernels.step`. On quiet cores nothing is tried.
+it, see `kernels.step`. On quiet cores all walk and nothing is tried.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 STEPS = 8
 SECONDS = 0.04
 LOST = 0.1  # share of a step's time in which the caller had no core, or slept until another thread had one
-FASTER = 0.93  # of the time before: a trial that takes less is kept
-SOONEST, LATEST = 0.25, 8.0  # seconds of steps between two trials: doubled after each that was in vain
+FASTER = 0.93  # of the time before: a trial of fewer threads is kept where it takes less, one of more where it gains
+SOONEST, LATEST = 0.25, 8.0  # seconds of steps between two trials: doubled after each that was in vain,
+RARE = 25  # and so many times what it took at least
 
 
 @dataclass
@@ -74,26 +75,27 @@ class Width:
         self._since += window.seconds
         self._window = _Window()
         if self.now != self.kept:
-            self._judge(pace)
+            self._judge(pace, window.seconds)
         elif self._since >= self._wait:
             self._before = pace
             self._try(disturbed)
 
-    def _judge(self, pace: float) -> None:
+    def _judge(self, pace: float, seconds: float) -> None:
         """A trial is over."""
-        if pace < FASTER * self._before:
-            self.kept, self._wait = self.now, SOONEST
+        if pace < self._before * (FASTER if self.now < self.kept else 1):
+            self.kept, self._wait, self._vain = self.now, SOONEST, 0
         else:
-            self.now, self._wait = self.kept, min(2 * self._wait, LATEST)
-            self._vain += 1
+            self.now = self.kept
+            self._wait, self._vain = max(min(2 * self._wait, LATEST), RARE * seconds), self._vain + 1
         self._since = 0.0
 
     def _try(self, disturbed: bool) -> None:
         """Begin a trial, where there is a reason: fewer threads beside a disturbance, more where there are more."""
         kept, most = self.kept, self._most
-        fewer = (kept - 1, kept // 2) if disturbed else (0, 0)
-        ways = [n for n in (fewer[0], most, fewer[1], kept + 1) if 1 <= n <= most and n != kept]
+        ways = [
+            n for n in (kept - 1, most, kept // 2, kept + 1) if 0 < n <= most and (n > kept or (disturbed and n < kept))
+        ]
         if ways:
             self.now = ways[self._vain % len(ways)]
-        else:
-            self._wait = SOONEST
+        elif self._since >= LATEST:
+            self._wait = SOONEST  # quiet for long: the next disturbance is a new one

@@ -85,6 +85,7 @@ def test_fewer_threads_than_there_are_give_the_same_bits(family: str, pair: str)
     step, twin = compiled(fewer, 3), compiled(whole, 3)
     width = step.widths[_alike(5)] = Width(3, adapts=False)
     for i, width.now in enumerate((1, 3, 2, 3, 1, 2)):
+        width.kept = width.now
         tokens, positions, slots = i64(3, 4, 5, 6, 7) + i, i64(*LENGTHS, LENGTHS[3] + 1) + 2 * i, i64(0, 1, 2, 3, 3)
         expected = twin(tokens, positions, slots)
         assert np.array_equal(step(tokens, positions, slots), expected), width.now

@@ -82,6 +82,25 @@ def left(free: int) -> Pace:
     return lambda threads: quiet(threads) if threads <= free else (0.002 * threads, 0.001)
 
 
+def test_a_gain_of_a_few_per_cent_brings_all_threads_back() -> None:
+    def nearly_as_fast(threads: int) -> tuple[float, float]:
+        return (0.0100, 0.0100) if threads == 2 else (0.0105, 0.0105)
+
+    width = Width(2)
+    walk(width, lambda threads: (0.02, 0.01) if threads == 2 else (0.0105, 0.0105), 10)
+    assert width.kept == 1
+    walk(width, nearly_as_fast, LATEST + 2)
+    assert width.kept == 2
+
+
+def test_trials_of_slow_steps_are_rare() -> None:
+    def slow(threads: int) -> tuple[float, float]:
+        return 0.5 / threads, 0.1 / threads
+
+    spent = walk(Width(2), slow, 400)
+    assert spent[2] > 0.93 * 400
+
+
 def test_several_cores_are_left_and_taken_again() -> None:
     width = Width(8)
     for free, seconds in ((2, 20.0), (3, 2 * LATEST), (8, 2 * LATEST)):
