@@ -32,7 +32,7 @@ def load_weights(model: Transformer, folder: Path) -> None:
 
     Parameters
     ----------
-    model : of the sizes of what the folder holds; changed in place.
+    model : of the sizes of what the folder holds, or with fewer positions; changed in place.
     folder : with model.safetensors.
 
     Raises
@@ -44,6 +44,8 @@ def load_weights(model: Transformer, folder: Path) -> None:
         state = load_file(file)
         for theirs, weight, turned in _named(model):
             found = state[theirs].T if turned else state[theirs]
+            if theirs.endswith("wpe.weight"):
+                found = found[: weight.shape[0]]
             if found.shape != weight.shape:
                 raise BadModel(
                     f"{file} holds a model whose {theirs.removeprefix('transformer.')} is {tuple(found.shape)}, and "

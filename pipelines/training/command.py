@@ -55,7 +55,7 @@ def train(
     unlabelled : reviews without a label that a language model reads too.
     leave_out : contrast pairs, whose originals are not trained on.
     vectors : word vectors the embedding begins with.
-    init : folder of a model of the same sizes, a language model of the same texts for one.
+    init : folder of a model of the same sizes, a language model of the same texts for one; max_tokens may be fewer.
     output : the model's folder.
     threads : of torch.
     test : reviews of IMDB's test split to measure on, each text once, none that stands in train.

@@ -154,6 +154,9 @@ def test_weights_are_taken_over_and_a_head_is_not(tmp_path: Path) -> None:
     ids, lengths = torch.tensor([[5, 6, 7]]), torch.tensor([3])
     assert torch.equal(after.hidden(ids, lengths), before.hidden(ids, lengths))
     assert after.classify is not None and head is not None and torch.equal(after.classify.weight, head)
+    shorter = Transformer(Sizes(300, **{**SMALL, "context": 8}, labels=2), seed=3).eval()  # type: ignore[arg-type]
+    load_weights(shorter, tmp_path)
+    assert torch.equal(shorter.hidden(ids, lengths), before.hidden(ids, lengths))
     with pytest.raises(BadModel, match=r"whose wte.weight is \(300, 32\), and \(301, 32\) is to be trained"):
         load_weights(Transformer(Sizes(301, **SMALL)), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(BadModel, match="cannot be read as a Transformer trained here"):
