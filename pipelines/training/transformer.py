@@ -88,7 +88,7 @@ def train_transformer(
     classify = o.kind == "classification"
     labels = labels_of([row for row in rows if row.label]) if classify else []
     if vectors is not None and o.tokens != "words":
-        raise BadRequest("Word vectors need whole words as tokens: add --set tokens=words, or leave --vectors out.")
+        raise BadRequest("Word vectors need whole words as tokens: take --config imdb-words, or leave --vectors out.")
     own, held = _split(rows, o, classify)
     checkpoints = folder / CHECKPOINTS
     vocabulary = make_vocabulary([rows[i].text for i in own], o, checkpoints, init)

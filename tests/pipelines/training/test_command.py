@@ -112,7 +112,7 @@ def test_originals_of_contrast_pairs_are_left_out(tmp_path: Path, capsys: Out) -
         (("--set", "depth=3"), "'depth=3' is none"),
         (("--set", "causal=perhaps"), "--set causal is 'perhaps': give yes or no"),
         (("--set", "epochs=1.5"), "--set epochs is '1.5': give a whole number"),
-        (("--vectors", "none.txt"), "none.txt cannot be read"),
+        (("--config", "imdb-words", "--vectors", "none.txt"), "none.txt cannot be read"),
         (("--set", "lr=90", "--set", "optimizer=sgd", "--set", "clip=0"), "lower the learning rate"),
     ],
 )

@@ -27,7 +27,7 @@ from pipelines.training.options import CONFIGS, Distillation, TransformerOptions
 from pipelines.training.transformer import train_transformer
 
 TINY = replace(
-    config("imdb-transformer"), embedding=16, heads=2, layers=2, feed_forward=24, max_tokens=16, batch=8, epochs=8,
+    config("imdb-words"), embedding=16, heads=2, layers=2, feed_forward=24, max_tokens=16, batch=8, epochs=8,
     lr=1e-2, min_frequency=1, dropout=0.0, word_dropout=0.0, save_every_s=60, patience=0,
 )  # fmt: skip
 TINY_LM = replace(TINY, kind="language-model", tokens="bpe", vocabulary=300, epochs=2)
