@@ -159,7 +159,8 @@ def _kept(one: Contender, texts: Sequence[str], folder: Path) -> np.ndarray:
             done()
         return found
 
-    return kept(read, texts, {"contender": one.name}, folder, one.name)
+    # Measured on more texts or fewer, it begins anew beside what was found.
+    return kept(read, texts, {"contender": one.name}, folder.with_name(f"{folder.name}-{len(texts)}"), one.name)
 
 
 def _contrast(pairs: Sequence[Pair], before: np.ndarray, after: np.ndarray) -> tuple[Figure, Figure, Figure]:
