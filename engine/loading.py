@@ -11,8 +11,7 @@ import torch
 
 from engine import memory
 from engine.backends.base import Backend
-from engine.config import MAX_THREADS, EngineConfig
-from engine.cores import available_threads
+from engine.config import MAX_THREADS, EngineConfig, available_threads
 from engine.errors import BadModel, BadRequest
 from engine.model.families import Unfit, describe
 from engine.results import EngineInfo

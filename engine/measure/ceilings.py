@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.cores import available_threads
+from engine.config import available_threads
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,8 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from engine.config import EngineConfig
-from engine.cores import available_threads
+from engine.config import EngineConfig, available_threads
 from engine.errors import BadRequest, UserError
 from pipelines.classification.heads import Head, load_head
 from pipelines.classification.ngram_head import NgramHead

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import EngineConfig
-from engine.cores import available_threads
+from engine.config import EngineConfig, available_threads
 from engine.measure.machine import commit, processor, versions
 from pipelines.evaluation.data import Review, Sample
 from pipelines.evaluation.options import Options

@@ -46,9 +46,7 @@ def distill(
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of a model of brisk train that the student 'transformer' begins with.", show_default=False
-        ),
+        typer.Option(help="Model of brisk train that 'transformer' begins with.", show_default=False),
     ] = None,
     rows: Annotated[int, typer.Option(help="Reviews of IMDB's train split; 0: all.")] = 0,
     unlabelled: Annotated[int, typer.Option(help="Without a label; 0: all, -1: none.")] = 0,
@@ -58,7 +56,7 @@ def distill(
         typer.Option(help="Parquet of contrast pairs: measured on, their originals left out.", show_default=False),
     ] = None,
     test: Annotated[int, typer.Option(help="Measure on so many test reviews; 0: on none, -1: on all.")] = 0,
-    most: Annotated[int, typer.Option(help="Of them for heads of the language model; 0: all.")] = 5000,
+    most: Annotated[int, typer.Option(help="Of them for slow heads; 0: all.")] = 5000,
     rounds: Annotated[int, typer.Option(help="Rounds of timing in the table.")] = 5,
     model: Annotated[str, typer.Option(help="Name, folder, .gguf file, Hub id[@revision].")] = EngineConfig().model,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all it may use.")] = 0,

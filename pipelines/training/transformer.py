@@ -16,7 +16,7 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch.optim import Optimizer
 
-from engine.cores import available_threads
+from engine.config import available_threads
 from engine.errors import BadRequest, UserError
 from engine.measure.machine import machine, versions
 from engine.training.data import Labelled, Packed, pack

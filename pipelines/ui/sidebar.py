@@ -9,8 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine.config import KV_PRECISIONS, PRECISIONS, EngineConfig
-from engine.cores import available_threads
+from engine.config import KV_PRECISIONS, PRECISIONS, EngineConfig, available_threads
 from engine.errors import UserError
 from engine.weights.registry import REGISTRY
 from pipelines.ui import screen

@@ -19,7 +19,7 @@ from pipelines.generation import tab
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import run_handler
 
-MOST = 25
+MOST = 26
 ROOT = Path(pipelines.__file__).parents[1]
 
 
