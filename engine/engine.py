@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Literal, cast
 
@@ -80,7 +81,7 @@ class Engine:
             if wait or not self._warming.begin():
                 tell("Preparing the decode kernels (compiled once on a machine, about a minute)", None)
                 self._warming.now()
-            self._describe = partial(loaded.info, time.perf_counter() - began)
+            self._info = replace(loaded.info, load_s=time.perf_counter() - began)
             tell("Ready", 1.0)
         except BaseException:  # a progress callback may raise to give up
             self._end()
@@ -90,7 +91,7 @@ class Engine:
     @property
     def info(self) -> EngineInfo:
         """What is loaded, in words, as it is now."""
-        return self._describe()
+        return self._info.now(self._backend)
 
     @property
     def steps(self) -> int:

@@ -20,12 +20,6 @@ from engine.weights import ModelFiles, load_config, resolve
 
 log = logging.getLogger(__name__)
 
-DISTURBED = "Decodes with {walking} of {threads} threads: others use the cores, and more would wait for each other."
-COMPILING = (
-    "The operators are being compiled for this machine (once, about a minute); until then plain PyTorch answers, "
-    "slower."
-)
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -36,17 +30,13 @@ class Loaded:
     backend : the model; not warmed yet.
     tokenizer : of the same model.
     on_thread : to be called on the thread that will run the model, before it does.
-    describe : gives what is loaded in words, from the seconds that loading took.
+    info : what is loaded in words, without what changes later; see `EngineInfo.now`.
     """
 
     backend: Backend
     tokenizer: Tokenizer
     on_thread: Callable[[], None]
-    describe: Callable[[float], EngineInfo]
-
-    def info(self, load_s: float) -> EngineInfo:
-        """What is loaded, in words; `load_s` is how many seconds it took."""
-        return self.describe(load_s)
+    info: EngineInfo
 
 
 def pick_device(name: str) -> torch.device:
@@ -109,33 +99,25 @@ def load(config: EngineConfig, on_progress: Callable[[str, float | None], None])
     tokenizer = Tokenizer.from_folder(files.folder)
     memory.give_back()
 
-    def info(load_s: float) -> EngineInfo:
-        now = [COMPILING] if backend.compiling else []
-        walking = backend.walking or threads  # read once: the scheduler's thread writes it
-        if walking < threads:
-            now.append(DISTURBED.format(walking=walking, threads=threads))
-        return EngineInfo(
-            model=files.name,
-            source=files.source,
-            family=str(raw.get("model_type", "unknown")),
-            backend=backend.name,
-            kind=backend.kind,
-            precision=config.precision,
-            device=str(device),
-            threads=threads,
-            max_context=backend.max_context,
-            layers=backend.layers,
-            hidden=backend.width,
-            parameters=backend.parameters,
-            weight_bytes=backend.nbytes,
-            load_s=load_s,
-            kv_precision=backend.kv_precision,
-            prefill=backend.prefill,
-            notes=(*files.notes, *notes, *backend.notes, *now),
-            compiling=backend.compiling,
-            walking=walking,
-        )
-
+    info = EngineInfo(
+        model=files.name,
+        source=files.source,
+        family=str(raw.get("model_type", "unknown")),
+        backend=backend.name,
+        kind=backend.kind,
+        precision=config.precision,
+        device=str(device),
+        threads=threads,
+        max_context=backend.max_context,
+        layers=backend.layers,
+        hidden=backend.width,
+        parameters=backend.parameters,
+        weight_bytes=backend.nbytes,
+        load_s=0.0,
+        kv_precision=backend.kv_precision,
+        prefill=backend.prefill,
+        notes=(*files.notes, *notes),
+    )
     return Loaded(backend, tokenizer, on_thread, info)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -153,6 +153,22 @@ class TokenLogprobs:
     logprobs: np.ndarray
 
 
+DISTURBED = "Decodes with {walking} of {threads} threads: others use the cores, and more would wait for each other."
+COMPILING = (
+    "The operators are being compiled for this machine (once, about a minute); until then plain PyTorch answers, "
+    "slower."
+)
+
+
+class Changing(Protocol):
+    """What of a backend changes after it is loaded, as `engine.backends.base.Backend` has it."""
+
+    prefill: str
+    notes: list[str]
+    compiling: bool
+    walking: int
+
+
 @dataclass(frozen=True)
 class EngineInfo:
     """What is loaded, in words fit for a screen.
@@ -196,6 +212,16 @@ class EngineInfo:
     notes: tuple[str, ...] = ()
     compiling: bool = False
     walking: int = 0
+
+    def now(self, backend: Changing) -> EngineInfo:
+        """The same as its backend is at this moment, whose notes come after those of loading."""
+        walking, compiling = backend.walking or self.threads, backend.compiling  # read once: another thread writes them
+        notes = [*self.notes, *backend.notes]
+        if compiling:
+            notes.append(COMPILING)
+        if walking < self.threads:
+            notes.append(DISTURBED.format(walking=walking, threads=self.threads))
+        return replace(self, prefill=backend.prefill, notes=tuple(notes), compiling=compiling, walking=walking)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

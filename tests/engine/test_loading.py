@@ -36,6 +36,9 @@ def test_threads_are_bounded_by_the_cores_and_that_is_said(monkeypatch: pytest.M
     threads, notes = pick_threads(9)
     assert threads == 4
     assert notes == ("9 threads were asked for; this machine has 4 cores, so 4 are used.",)
+    monkeypatch.setattr(os, "cpu_count", lambda: 384)
+    monkeypatch.setenv("CPU_CORES", "384")
+    assert pick_threads(0) == (256, ())
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 import pytest
 
-from engine.results import Timing, log_softmax
+from engine.results import COMPILING, Timing, log_softmax
+from tests.pipelines.fake_engine import INFO
 
 
 def test_prefill_speed_counts_what_was_run() -> None:
@@ -23,3 +26,23 @@ def test_decode_speed_is_of_the_tokens_after_the_first() -> None:
 def test_log_softmax_is_exact_for_large_logits() -> None:
     logits = np.array([[1000.0, 1000.0], [0.0, -1000.0]], np.float32)
     assert log_softmax(logits) == pytest.approx(np.array([[-np.log(2), -np.log(2)], [0, -1000]], np.float32))
+
+
+@dataclass
+class Backend:
+    prefill: str = "int8"
+    notes: list[str] = field(default_factory=lambda: ["It warmed."])
+    compiling: bool = False
+    walking: int = 0
+
+
+def test_what_is_loaded_is_told_as_it_is_now() -> None:
+    loaded = replace(INFO, threads=4, prefill="fp32", notes=("It loaded.",))
+    quiet = loaded.now(Backend())
+    assert (quiet.prefill, quiet.walking, quiet.compiling) == ("int8", 4, False)
+    assert quiet.notes == ("It loaded.", "It warmed.")
+    busy = loaded.now(Backend(compiling=True, walking=3))
+    assert busy.walking == 3 and busy.compiling
+    said = "Decodes with 3 of 4 threads: others use the cores, and more would wait for each other."
+    assert busy.notes == ("It loaded.", "It warmed.", COMPILING, said)
+    assert replace(busy, prefill="fp32", notes=("It loaded.",), compiling=False, walking=0) == loaded

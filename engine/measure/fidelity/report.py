@@ -98,7 +98,7 @@ def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
     first, base = _open(reference(model))
     texts = cut(chosen_texts, first.tokenizer, tokens, base.max_context)
     positions = sum(len(text.tokens) - 1 for text in texts)
-    rows, notes = [], dict.fromkeys(first.info(0).notes)
+    rows, notes = [], dict.fromkeys(first.info.now(first.backend).notes)
     with tqdm(
         total=positions * (1 + len(chosen)), unit=" tokens", file=sys.stderr, dynamic_ncols=True, disable=None
     ) as bar:
@@ -109,7 +109,7 @@ def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
             loaded, backend = _open(variant.config)
             way = measure.of_prompts if variant.way == "prompt" else measure.of_steps
             found = way(expected, backend, texts, bar.update)
-            info = loaded.info(0)
+            info = loaded.info.now(backend)
             rows.append(
                 row(variant, found, f"{info.precision} weights, {info.kv_precision} KV, {info.prefill} prefill")
             )
@@ -117,7 +117,7 @@ def run(model: str, reviews: int, tokens: int, only: str = "") -> Report:
             reference_bits = found.reference_nats.sum() / math.log(2) / found.bytes.sum()
             del loaded, backend
             gc.collect()  # hundreds of megabytes that refer to themselves
-    info = first.info(0)
+    info = first.info.now(first.backend)
     if "Q4_1" in info.source and any(variant.config.precision == "int4" for variant in chosen):
         notes[STORED_IN_INT4] = None
     return Report(

@@ -11,7 +11,7 @@ import pytest
 
 import engine.kernels.compilation
 from engine import Engine, EngineConfig, SamplingParams, shared_engine
-from engine.loading import COMPILING
+from engine.results import COMPILING
 from engine.serving.scheduler import Closed
 from tests.engine.conftest import Models
 from tests.engine.reference import GREEDY, PROMPTS, expected_tokens, opened, tokens_of

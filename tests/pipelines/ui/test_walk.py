@@ -19,7 +19,7 @@ from pipelines.generation import tab
 from pipelines.ui.holder import EngineHolder
 from pipelines.ui.screen import run_handler
 
-MOST = 26
+MOST = 25
 ROOT = Path(pipelines.__file__).parents[1]
 
 
