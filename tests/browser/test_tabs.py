@@ -14,6 +14,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 NASTY = '<img src=x onerror="window.hacked=1"><b>bold</b> **stars**'
 ANSWER_MS = 60_000
+# Keeps all that a line says while something works: a fast machine is done between two looks from outside.
+KEEP_LINES = """selector => {
+    const line = document.querySelector(selector);
+    window.keptLines = [];
+    const keep = () => window.keptLines.push(...[...line.querySelectorAll(".busy")].map(busy => busy.innerText));
+    new MutationObserver(keep).observe(line, {childList: true, subtree: true, characterData: true});
+}"""
 
 
 def text_of(page: Page, task: str) -> str:
@@ -35,11 +42,11 @@ def test_classify_scores_every_label(page: Page) -> None:
 
 def test_summarize_streams_a_summary_and_copies_it(page: Page) -> None:
     open_tab(page, "Summarize")
+    page.evaluate(KEEP_LINES, "#summarization-line")
     page.locator("#summarization-examples").get_by_text("A science story").click()  # long enough to be seen at work
-    expect(page.locator("#summarization-line .busy")).to_contain_text(
-        re.compile(r"\d+%.* tokens at \d+/s"), timeout=ANSWER_MS
-    )
     expect(page.locator("#summarization-line .done")).to_contain_text("times shorter", timeout=ANSWER_MS)
+    busy = page.evaluate("window.keptLines")
+    assert any(re.search(r"\d+%.* tokens at \d+/s", line) for line in busy), busy
     summary = text_of(page, "summarization")
     assert len(summary.split()) > 5
     page.locator("#summarization-copy").click()
