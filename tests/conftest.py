@@ -31,6 +31,7 @@ def _session_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRISK_CACHE", str(tmp_path_factory.mktemp("brisk-cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")  # no test may wait for a network
+        patch.delenv("IMDB_META", raising=False)  # the real reviews' films are not those of invented ones
         yield
 
 
