@@ -18,7 +18,7 @@ from pipelines.ui.work import follow
 # Checks the arguments of a request, and gives what runs it on the pipeline: the dicts to send as they come.
 Endpoint = Callable[..., Callable[[Any], Iterable[dict[str, Any]]]]
 # Every event that runs the engine carries both. The engine batches what runs together; more requests wait in the queue.
-ENGINE_EVENTS = 4
+ENGINE_EVENTS = 8
 ENGINE_QUEUE = "engine"
 API_SILENCE_S = 1.0  # a request over HTTP that takes longer says so, which also lets it be cancelled
 

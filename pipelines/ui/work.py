@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from engine.errors import BadModel, BadRequest, UserError
 from engine.serving.cancellation import Cancellation, Cancelled
@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 BEAT_S = 0.25  # the longest a waiting screen goes without a sign of life
 FRAME_S = 0.04  # the shortest time between two updates: 25 a second look smooth
+# All requests together: each update costs the page that draws it and this process about 5 ms of a core, which decoding
+# would use where both share cores (`python -m tests.browser.streams`).
+UPDATES_PER_S = 50
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,15 @@ class Newest:
 class _Worker(Generic[T]):
     """Runs `start(pipeline)` until it ends or `cancellation` is cancelled, and keeps its newest value."""
 
+    running: ClassVar[set[_Worker[Any]]] = set()
+
     def __init__(self, start: Callable[[Any], Iterable[T]], pipeline: Any, cancellation: Cancellation) -> None:
         self.done = False
         self.error: BaseException | None = None
         self._fresh: list[T] = []
         self._changed = threading.Condition()
         self._start, self._pipeline, self._cancellation = start, pipeline, cancellation
+        self.running.add(self)
         threading.Thread(target=self._run, name="brisk-request", daemon=True).start()
 
     def newest(self, seconds: float) -> T | None:
@@ -95,6 +101,7 @@ class _Worker(Generic[T]):
         except BaseException as error:
             self.error = error
         finally:
+            self.running.discard(self)
             with self._changed:
                 self.done = True
                 self._changed.notify()
@@ -103,7 +110,8 @@ class _Worker(Generic[T]):
 def follow(
     holder: EngineHolder, task: str, start: Callable[[Any], Iterable[T]], run: Cancellation | None = None
 ) -> Iterator[Step[T]]:
-    """Runs `start(pipeline of the task)` and yields what it gives, at most 25 times a second, at least 4 times.
+    """Runs `start(pipeline of the task)` and yields what it gives, at most 25 times a second (all requests together
+    UPDATES_PER_S), at least 4 times.
 
     Waits for the engine while it loads. Closing this generator, or cancelling `run` (it then ends early), stops the
     work within one step of the engine.
@@ -142,7 +150,8 @@ def follow(
                 shown = time.monotonic()
                 yield Step(value, "Reading", shown - began)
                 if not worker.done:
-                    time.sleep(max(0.0, FRAME_S - (time.monotonic() - shown)))
+                    frame_s = max(FRAME_S, len(worker.running) / UPDATES_PER_S)
+                    time.sleep(max(0.0, frame_s - (time.monotonic() - shown)))
             if done:
                 break
     finally:

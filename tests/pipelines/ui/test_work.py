@@ -13,7 +13,7 @@ from engine.config import EngineConfig
 from engine.errors import BadModel, BadRequest
 from engine.serving.cancellation import Cancellation
 from pipelines.ui.holder import EngineHolder
-from pipelines.ui.work import BEAT_S, FRAME_S, Step, follow
+from pipelines.ui.work import BEAT_S, FRAME_S, UPDATES_PER_S, Step, follow
 from tests.pipelines.paced_engine import PacedEngine, at_rest, holding
 
 
@@ -32,6 +32,24 @@ def test_values_come_at_the_pace_of_a_screen() -> None:
     began = time.monotonic()
     shown = values(follow(holder, "generation", lambda p: p.stream("Hi")))
     assert 2 <= len(shown) <= (time.monotonic() - began) / FRAME_S + 3
+
+
+def test_requests_at_work_together_share_the_updates() -> None:
+    holder, together = holding(PacedEngine(pace=0.004)), 10
+    shown: list[int] = []
+    began = time.monotonic()
+    threads = [
+        threading.Thread(
+            target=lambda: shown.append(len(values(follow(holder, "generation", lambda p: p.stream("Hi")))))
+        )
+        for _ in range(together)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # The first and the last value of each come whenever they come.
+    assert 2 * together <= sum(shown) <= (time.monotonic() - began) * UPDATES_PER_S + 3 * together
 
 
 @pytest.mark.slow
