@@ -6,6 +6,7 @@ each measures in its own clock when its first words stand there.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
@@ -73,7 +74,10 @@ def measure(app: Served, browser: Browser, count: int) -> None:
     )
 
 
-def main(count: int = 8) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.browser.streams", description=__doc__.partition(": ")[2])
+    parser.add_argument("pages", nargs="?", type=int, default=8, choices=range(1, 65), metavar="PAGES", help="1 to 64")
+    count = parser.parse_args().pages
     try:
         with served() as app, chromium() as browser:
             measure(app, browser, count)
@@ -84,4 +88,4 @@ def main(count: int = 8) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:2])))
+    sys.exit(main())
