@@ -6,11 +6,12 @@ each measures in its own clock when its first words stand there.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
+from typing import Annotated
 
+import typer
 from playwright.sync_api import Browser, Page
 
 from engine.errors import UserError
@@ -74,18 +75,15 @@ def measure(app: Served, browser: Browser, count: int) -> None:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.browser.streams", description=__doc__.partition(": ")[2])
-    parser.add_argument("pages", nargs="?", type=int, default=8, choices=range(1, 65), metavar="PAGES", help="1 to 64")
-    count = parser.parse_args().pages
+def main(pages: Annotated[int, typer.Argument(min=1, max=64)] = 8) -> None:
+    """How the app fares while so many open pages stream at once, on the same cores."""
     try:
         with served() as app, chromium() as browser:
-            measure(app, browser, count)
+            measure(app, browser, pages)
     except (RuntimeError, UserError) as error:
         print(error, file=sys.stderr)
-        return 2
-    return 0
+        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)
