@@ -62,6 +62,12 @@ def _train() -> typer.Typer:
     return single(train)
 
 
+def _train_adapter() -> typer.Typer:
+    from pipelines.training.adapter_command import train_adapter
+
+    return single(train_adapter)
+
+
 def _bench() -> typer.Typer:
     from engine.measure.benchmark import main
 
@@ -92,6 +98,7 @@ LAZY: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "serve": ("Serve the page and the endpoints until Ctrl-C.", _serve),
     "evaluate": ("Measure a task on IMDB reviews, in one precision or several.", _evaluate),
     "train": ("Train a Transformer on labelled texts, from nothing.", _train),
+    "train-adapter": ("Teach the model a task, from a file of your own.", _train_adapter),
     "distill": ("Teach small students what a large teacher thinks.", _distill),
     "bench": ("Time prefill and decode beside other engines.", _bench),
     "check": ("Hold every fast path to its slow twin.", _check),
@@ -147,7 +154,7 @@ def _placeholder() -> None: ...
 
 app.command("serve", help=LAZY["serve"][0])(_placeholder)
 add_task_commands(app)
-for _name in ("evaluate", "train", "distill", "bench", "check", "space"):
+for _name in ("evaluate", "train", "train-adapter", "distill", "bench", "check", "space"):
     app.command(_name, help=LAZY[_name][0])(_placeholder)
 
 

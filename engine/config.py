@@ -47,6 +47,7 @@ class EngineConfig:
         "auto" takes the fastest on this machine: int8 only where the processor multiplies bytes (VNNI; with int4
         weights AVX2 too).
     prefix_cache_mb : megabytes of keys and values kept for prompts that begin alike; 0 switches reuse off.
+    adapter_mb : megabytes that task adapters may take together; those used longest ago make room. 0 loads none.
     speculation : guess tokens that stand in the prompt (prompt lookup) where that pays: the same tokens, sooner.
     max_context : longest prompt + output in tokens; 0 takes the model's own window, at most 4096.
     max_batch : how many requests may decode together.
@@ -65,6 +66,7 @@ class EngineConfig:
     kv_precision: KvPrecision = "auto"
     prefill: PrefillArithmetic = "auto"
     prefix_cache_mb: int = 256
+    adapter_mb: int = 64
     speculation: bool = True
 
     def __post_init__(self) -> None:

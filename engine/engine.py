@@ -11,29 +11,32 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from engine.backends.base import EncoderHeads
 from engine.cache.prefix import PrefixTree
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
+from engine.model.adapters.pool import Block
+from engine.model.adapters.shelf import Adapter, held
 from engine.results import Completion, EngineInfo, ModelKind, Scores, SpanSearch, Token, TokenLogprobs
 from engine.serving.cancellation import Cancellation, current
 from engine.serving.jobs import Jobs
 from engine.serving.leases import Leases
 from engine.serving.prefill import Prefiller
-from engine.serving.request import Request
+from engine.serving.request import Inputs, Prompt, Request, many
 from engine.serving.scheduler import Closed, Scheduler
 from engine.serving.warming import Warming
 
 log = logging.getLogger(__name__)
 
-Prompt = str | Sequence[int]
 OnProgress = Callable[[str, float | None], None]
 
 
@@ -68,13 +71,13 @@ class Engine:
         config, tell = config or EngineConfig(), on_progress or (lambda message, share: None)
         loaded = load(config, tell)
         self.config, self.tokenizer, self._backend = config, loaded.tokenizer, loaded.backend
-        self._vocabulary = loaded.backend.vocabulary
         keeps = config.kv_cache and config.prefix_cache_mb and loaded.backend.reuses
         self._prefill = Prefiller(loaded.backend, PrefixTree(config.prefix_cache_mb * 1_000_000) if keeps else None)
         self._jobs = Jobs(loaded.backend, self._prefill, config.max_batch)
         self._scheduler = Scheduler(
             loaded.backend, config.max_batch, config.kv_cache, loaded.on_thread, self._prefill, config.speculation
         )
+        self._inputs = Inputs(loaded.tokenizer, loaded.backend.vocabulary, loaded.info.max_context)
         self._closed, self._end = False, self._free
         self._warming = Warming(loaded.backend, self._prefill, self._scheduler)
         try:
@@ -133,53 +136,87 @@ class Engine:
 
     # ---- generation
 
-    def generate(self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | None = None) -> list[Completion]:
+    def generate(
+        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | None = None, *, adapter: Adapter = None
+    ) -> list[Completion]:
         """Continue each prompt (text as it is, or token ids); batched, in the order given.
 
-        Raises `BadRequest` for an empty prompt, or one that leaves no room for `max_tokens` in the window.
+        Parameters
+        ----------
+        prompts, params : what is continued, and how.
+        adapter : folder of a task adapter (LoRA as `peft` saves it) that the model reads and writes with. Requests of
+            different adapters, and of none, run in one batch.
+
+        Raises
+        ------
+        BadRequest : an empty prompt, one that leaves no room for `max_tokens` in the window, or one that does not hold
+            the tokens which an activated adapter waits for.
+        BadModel : the adapter cannot be read, or is of another model.
         """
+        self._need("causal", "seq2seq")
         call = Cancellation(current())
-        requests = [self._request(prompt, params, call) for prompt in self._many(prompts)]
-        try:
-            self._scheduler.submit(*requests)
-            for request in requests:
-                for _ in request.stream():
-                    pass
+        with self._adapted(adapter) as block:
+            requests = [self._inputs.request(prompt, params, call, block) for prompt in many(prompts)]
+            return self._scheduler.complete(requests, call)
+
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, adapter: Adapter = None
+    ) -> Iterator[Token]:
+        """Tokens as they come, each with the timing so far. Closing the iterator stops the work within one step.
+
+        Parameters
+        ----------
+        prompt, params, adapter : as for `generate`, which says what is raised.
+        """
+        self._need("causal", "seq2seq")
+        holding = ExitStack()
+        try:  # a bad request raises here, not at the first token
+            block = holding.enter_context(self._adapted(adapter))
+            request = self._inputs.request(prompt, params, None, block)
         except BaseException:
-            call.cancel()
+            holding.close()
             raise
-        return [request.completion() for request in requests]
+        return self._stream(request, holding)
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Token]:
-        """Tokens as they come, each with the timing so far. Closing the iterator stops the work within one step."""
-        request = self._request(prompt, params)  # a bad request raises here, not at the first token
-        return self._stream(request)
+    def _stream(self, request: Request, holding: ExitStack) -> Generator[Token, None, None]:
+        with holding:
+            self._scheduler.submit(request)
+            try:
+                yield from request.stream()
+            finally:
+                request.cancellation.cancel()
 
-    def _stream(self, request: Request) -> Generator[Token, None, None]:
-        self._scheduler.submit(request)
-        try:
-            yield from request.stream()
-        finally:
-            request.cancellation.cancel()
+    def _adapted(self, adapter: Adapter) -> AbstractContextManager[Block | None]:
+        """An adapter, held in memory meanwhile."""
+        if adapter is None:
+            return nullcontext()
+        return held(self._backend.shelf, adapter, self._scheduler.call, self.info.model)
 
     # ---- scoring, search, features
 
-    def score(self, prompts: Prompt | Sequence[Prompt], choices: Sequence[Prompt]) -> list[Scores]:
+    def score(
+        self, prompts: Prompt | Sequence[Prompt], choices: Sequence[Prompt], *, adapter: Adapter = None
+    ) -> list[Scores]:
         """Log-probability of each choice after each prompt. A prompt is run once; its choices share it.
 
         Prompt and choice are tokenized apart: begin a choice with a space where the text would have one.
+
+        Parameters
+        ----------
+        prompts, choices : texts or token ids.
+        adapter : as for `generate`.
         """
         self._need("causal", "seq2seq")
-        tokens = [self._ids(choice, "choice") for choice in self._many(choices)]
-        if not tokens:
-            raise BadRequest("There are no choices to score: give at least one.")
-        longest = max(map(len, tokens))
-        ids = [self._fit(self._ids(prompt), longest) for prompt in self._many(prompts)]
-        return [self._scheduler.run(self._jobs.score(prompt, tokens)) for prompt in ids]
+        tokens = [self._inputs.tokens(choice, "choice") for choice in many(choices)]
+        longest = max(map(len, tokens), default=0)
+        with self._adapted(adapter) as block:
+            ids = [self._inputs.ids(prompt, longest, adapter=block) for prompt in many(prompts)]
+            return [self._scheduler.run(self._jobs.score(prompt, tokens, block)) for prompt in ids]
 
     def spans(
-        self, prompt: Prompt, allowed: Sequence[int], *, top_k: int = 1, max_tokens: int = 32, end: Prompt = "\n"
-    ) -> SpanSearch:
+        self, prompt: Prompt, allowed: Sequence[int], *, top_k: int = 1, max_tokens: int = 32, end: Prompt = "\n",
+        adapter: Adapter = None,
+    ) -> SpanSearch:  # fmt: skip
         """The likeliest runs of given tokens after a prompt, best first (see `decoding.spans`).
 
         Parameters
@@ -189,16 +226,14 @@ class Engine:
         top_k : most answers to give.
         max_tokens : longest answer.
         end : an answer ends where the model would say the first token of this, or end-of-text.
+        adapter : as for `generate`.
         """
         self._need("causal", "seq2seq")
-        if top_k < 1 or max_tokens < 1:
-            raise BadRequest(f"top_k is {top_k} and max_tokens {max_tokens}: give 1 or more of each.")
-        if not len(allowed):
-            raise BadRequest("There is no text to take an answer from: give a context.")
-        ids = self._fit(self._ids(prompt), max_tokens)
-        context = self._ids(allowed, "context")
-        ends = {self._ids(end, "end")[0], *(token for token in self.tokenizer.eos_ids if token < self._vocabulary)}
-        return self._scheduler.run(self._jobs.search(ids, context, ends, top_k, max_tokens))
+        context = self._inputs.context(allowed)
+        ends = self._inputs.ends(end)
+        with self._adapted(adapter) as block:
+            ids = self._inputs.ids(prompt, max_tokens, adapter=block)
+            return self._scheduler.run(self._jobs.search(ids, context, ends, top_k, max_tokens, block))
 
     def embed(
         self, texts: Prompt | Sequence[Prompt], layer: int = -1, pooling: Literal["mean", "last"] = "mean"
@@ -213,19 +248,20 @@ class Engine:
         pooling : the mean over a text's tokens, or its last token's state.
         """
         self._need("causal")
-        if not -1 <= layer <= self.info.layers:
-            raise BadRequest(f"Layer {layer} does not exist: give 0 to {self.info.layers}, or -1 for the last.")
-        if pooling not in ("mean", "last"):
-            raise BadRequest(f"Pooling '{pooling}' is unknown: choose mean or last.")
-        many = [self._fit(self._ids(text), 0) for text in self._many(texts)]
-        rows = [self._scheduler.run(self._jobs.features(ids, layer, pooling)) for ids in many]
+        read = [self._inputs.ids(text) for text in many(texts)]
+        rows = [self._scheduler.run(self._jobs.features(ids, layer, pooling)) for ids in read]
         return np.stack(rows) if rows else np.zeros((0, self.info.hidden), np.float32)
+
+    def keys_values(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Keys and values f32 [L, G, n, E] of a prompt as the bare model reads it: what an adapter learns behind."""
+        self._need("causal")
+        return self._scheduler.run(self._jobs.keys_values(self._inputs.ids(prompt)))
 
     def logprobs(self, texts: Prompt | Sequence[Prompt]) -> list[TokenLogprobs]:
         """Log-probability of each token of each text given those before it."""
         self._need("causal")
-        many = [self._fit(self._ids(text), 0) for text in self._many(texts)]
-        return [TokenLogprobs(np.asarray(ids, np.int64), self._scheduler.run(self._jobs.logprobs(ids))) for ids in many]
+        read = [self._inputs.ids(text) for text in many(texts)]
+        return [TokenLogprobs(np.asarray(ids, np.int64), self._scheduler.run(self._jobs.logprobs(ids))) for ids in read]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each of the model's own labels; for sequence-classification models."""
@@ -257,12 +293,6 @@ class Engine:
 
     # ---- what comes in
 
-    def _request(self, prompt: Prompt, params: SamplingParams | None, call: Cancellation | None = None) -> Request:
-        self._need("causal", "seq2seq")
-        params = params or SamplingParams()
-        ids = self._fit(self._ids(prompt), params.max_tokens)
-        return Request(ids, params, self.tokenizer, self.info.max_context, call)
-
     def _need(self, *kinds: str) -> None:
         if self._closed:
             raise Closed
@@ -273,31 +303,6 @@ class Engine:
         self._need(kind)
         assert self._backend.heads is not None  # as every model of such a kind has
         return self._backend.heads
-
-    @staticmethod
-    def _many(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-        if isinstance(prompts, str):
-            return [prompts]
-        if len(prompts) and isinstance(prompts[0], (int, np.integer)):
-            return [cast(Sequence[int], prompts)]
-        return list(cast(Sequence[Prompt], prompts))
-
-    def _ids(self, prompt: Prompt, what: str = "prompt") -> list[int]:
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
-        if not ids:
-            raise BadRequest(f"The {what} is empty: give some text.")
-        if min(ids) < 0 or max(ids) >= self._vocabulary:
-            raise BadRequest(f"A token id of the {what} is outside 0 to {self._vocabulary - 1}.")
-        return ids
-
-    def _fit(self, ids: list[int], room: int) -> list[int]:
-        window = self.info.max_context
-        if len(ids) + room > window:
-            asked = f" and {room} more are asked for" if room else ""
-            raise BadRequest(
-                f"The text has {len(ids)} tokens{asked}, but the window is {window}: shorten the text or ask for less."
-            )
-        return ids
 
 
 _leases: Leases[EngineConfig, Engine] = Leases()

@@ -30,6 +30,9 @@ Text = Annotated[str | None, typer.Argument(help="The text; - or nothing reads s
 File = Annotated[
     Path | None, typer.Option("--file", "-f", help="Read the text from this UTF-8 file.", show_default=False)
 ]
+Adapter = Annotated[
+    Path | None, typer.Option("--adapter", help="Folder of an adapter (LoRA, PEFT's format).", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _DEFAULT = EngineConfig()

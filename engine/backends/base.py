@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engine.cache.prefix import KVRun
+from engine.errors import BadRequest
 from engine.results import ModelKind
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from engine.kernels.compilation import Compilation
+    from engine.model.adapters.pool import Block
+    from engine.model.adapters.shelf import Shelf
 
 # Slots beside those of running requests: one for the prompt of a scoring or search job, the rest for its branches.
 JOB_SLOTS = 5
@@ -69,6 +74,7 @@ class Backend(Protocol):
     notes : sentences on anything that is not as one might expect; `warm` may add some.
     compiling : whether plain torch runs the model until another process has compiled its operators.
     walking : threads that walk decode steps where others' use of the cores made it fewer than asked for; else 0.
+    shelf : the adapters that texts may be read with; None where it runs none.
     reuses : whether `read` and `write` work, and cheaply: prompts that begin alike can then share their prefill.
     """
 
@@ -86,6 +92,7 @@ class Backend(Protocol):
     notes: list[str]
     compiling: bool = False
     walking: int = 0
+    shelf: Shelf | None = None
     reuses: bool
 
     def begin(self) -> Compilation | None:
@@ -97,6 +104,17 @@ class Backend(Protocol):
         """Do once what would make the first request slow. Other calls may come wherever it yields, none that uses
         slots of jobs."""
         ...
+
+    def adapt(self, slot: int, adapter: Block | None, begins: int) -> None:
+        """Let a slot's text be read with an adapter of `shelf` from a position on, until told otherwise.
+
+        Parameters
+        ----------
+        slot : where the text's keys and values go.
+        adapter : None has the bare model read it.
+        begins : the first position that it reads.
+        """
+        assert adapter is None, "a backend without a shelf"
 
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
         """Run tokens of a text into a slot, at positions start, start + 1, ...
@@ -165,6 +183,11 @@ class Backend(Protocol):
         start, end : the first position, and the one after the last.
         """
         ...
+
+    def keys_values(self, slot: int, end: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the first `end` positions of a slot as attention reads them, f32 [L, G, end, E] each, for
+        whoever learns behind them. Raises BadRequest where there is no shelf."""
+        raise BadRequest("This model runs without adapters here, and so gives no keys and values.")
 
     def write(self, slot: int, start: int, run: KVRun) -> None:
         """Let positions of a slot hold what `read` gave.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from engine.cache.prefix import KVRun
 from engine.cache.static import StaticCache, stored_precision
 from engine.config import EngineConfig
 from engine.errors import BadRequest
+from engine.model.adapters.pool import Block, Pool, fits
+from engine.model.adapters.shelf import Shelf
 from engine.model.build import BuildOptions
 from engine.model.decoder import Decoder, Segment
 from engine.model.families import Architecture
@@ -85,10 +88,17 @@ class NativeBackend(Backend):
             arch.layers, slots, arch.kv_heads, self.max_context, arch.head_dim, dtype, device,
             stored_precision(config.kv_precision, config.precision),
         )  # fmt: skip
+        self._adapted: list[tuple[Block, int] | None] = [None] * slots
         self._whole = self.params.qkv.weight.dtype in (torch.int8, torch.uint8)  # weights are whole numbers
         self._chunk = CHUNK if self._whole else FLOAT_CHUNK
         self._use_kernels = config.kernels and device.type == "cpu"
-        self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear)
+        pool = None
+        if config.adapter_mb and fits(arch) and device.type == "cpu":
+            stored = torch.float32 if config.precision == "fp32" else torch.float16
+            pool = Pool(arch, config.adapter_mb * 1_000_000, stored)
+            self.shelf = Shelf(arch, pool)
+        self._pool = pool
+        self._decoder = Decoder(arch, self.params, self.cache, fastest() if self._use_kernels else F.linear, pool)
         self._threads = threads
         self._compiled: CompiledModel | None = None
         self._compilation: Compilation | None = None
@@ -128,14 +138,14 @@ class NativeBackend(Backend):
             self.notes.append(note)
         self.compiling = False
 
-    def _binding(self) -> tuple[Architecture, Parameters, StaticCache, int, int, int, int]:
+    def _binding(self) -> tuple[Architecture, Parameters, StaticCache, int, int, int, int, Pool | None]:
         """What the operators are bound to, as `CompiledModel` takes it."""
         from engine.kernels.rounding import fewest_bits
 
         bits = 8 if self._prefill == "int8" else 16
         if self._prefill == "auto" and self._whole:
             bits = fewest_bits(self.params.qkv.weight[:0].numpy().dtype)
-        return self.arch, self.params, self.cache, self._threads, MAX_ROWS, self._chunk, bits
+        return self.arch, self.params, self.cache, self._threads, MAX_ROWS, self._chunk, bits, self._pool
 
     def _compile(self) -> Generator[None, None, None]:
         from numba.core.errors import NumbaError
@@ -146,7 +156,7 @@ class NativeBackend(Backend):
 
         if note := tiers.note():
             self.notes.append(note)
-        *_, bits = binding = self._binding()
+        *_, bits, _ = binding = self._binding()
         try:
             self._compiled = CompiledModel(*binding)
             zero = np.zeros(1, np.int64)
@@ -184,16 +194,30 @@ class NativeBackend(Backend):
         tokens go to the slot from `start` on."""
         count = len(tokens)
         wanted = count if wanted is None else wanted
-        if not compiled or self._compiled is None:
-            residual = self._decoder.hidden(self._ids(tokens), [Segment(slot, start, count)], layers, final=False)
-            return residual[count - wanted :]
         ids = np.asarray(tokens, np.int64)
+        cuts = self._cuts(slot, start, count, self._chunk if compiled and self._compiled is not None else count)
+        if not compiled or self._compiled is None:
+            segments = [Segment(slot, start + a, b - a, self._adapter(slot, start + a)) for a, b in pairwise(cuts)]
+            return self._decoder.hidden(self._ids(ids), segments, layers, final=False)[count - wanted :]
         parts = []
-        for at in range(0, count, self._chunk):
-            part = ids[at : at + self._chunk]
-            of_part = max(0, min(len(part), at + len(part) - (count - wanted)))
-            parts.append(self._compiled.prefill(part, start + at, slot, layers, of_part).copy())
+        for at, end in pairwise(cuts):
+            of_part = max(0, min(end - at, end - (count - wanted)))
+            adapter = self._adapter(slot, start + at)
+            parts.append(self._compiled.prefill(ids[at:end], start + at, slot, layers, of_part, adapter).copy())
         return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def _adapter(self, slot: int, position: int) -> Block | None:
+        """What a token of a slot is read with."""
+        found = self._adapted[slot]
+        return found[0] if found is not None and position >= found[1] else None
+
+    def _cuts(self, slot: int, start: int, count: int, most: int) -> list[int]:
+        """Where tokens that are read from `start` on are cut: after `most` of them, and where an adapter begins."""
+        found = self._adapted[slot]
+        cuts = {count, *range(0, count, most)}
+        if found is not None and start < found[1] < start + count:
+            cuts.add(found[1] - start)
+        return sorted(cuts)
 
     def _logits(self, residual: torch.Tensor) -> np.ndarray:
         """Logits f32 [R, V] of residual streams [R, D], R at most MAX_ROWS; valid until the next call."""
@@ -201,26 +225,31 @@ class NativeBackend(Backend):
             return self._compiled.logits(residual.numpy())
         return self._decoder.logits(self._decoder.last_norm(residual)).cpu().numpy()
 
+    def adapt(self, slot: int, adapter: Block | None, begins: int) -> None:
+        self._adapted[slot] = (adapter, begins) if adapter is not None else None
+
     def extend(self, slot: int, start: int, tokens: Sequence[int], logits: bool = True) -> np.ndarray | None:
         if self._compiled is not None and not self._whole and len(tokens) <= min(SHORT, self.rows(start)):
             found = self._compiled(
-                np.asarray(tokens, np.int64), np.arange(start, start + len(tokens)), np.full(len(tokens), slot)
-            )
+                np.asarray(tokens, np.int64), np.arange(start, start + len(tokens)), np.full(len(tokens), slot),
+                [self._adapter(slot, start + i) for i in range(len(tokens))],
+            )  # fmt: skip
             return found[-1] if logits else None
         residual = self._run(slot, start, tokens, self.arch.layers, int(logits), compiled=self._compiled_prefill)
         return self._logits(residual)[0] if logits else None
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        adapters = [self._adapter(slot, at) for slot, at in zip(slots.tolist(), positions.tolist(), strict=True)]
         if self._compiled is not None:
-            logits = self._compiled(tokens, positions, slots)
+            logits = self._compiled(tokens, positions, slots, adapters)
             self.walking = self._compiled.walking if self._compiled.walking < self._threads else 0
             return logits
         segments: list[Segment] = []
-        for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
-            if segments and segments[-1].slot == slot:
+        for slot, position, adapter in zip(slots.tolist(), positions.tolist(), adapters, strict=True):
+            if segments and segments[-1].slot == slot and segments[-1].adapter == adapter:
                 segments[-1] = segments[-1]._replace(tokens=segments[-1].tokens + 1)
             else:
-                segments.append(Segment(slot, position, 1))
+                segments.append(Segment(slot, position, 1, adapter))
         return self._decoder.logits(self._decoder.hidden(self._ids(tokens), segments)).cpu().numpy()
 
     def likeliest(self) -> np.ndarray | None:
@@ -233,11 +262,17 @@ class NativeBackend(Backend):
     def read(self, slot: int, start: int, end: int) -> KVRun:
         return KVRun(tuple(part[:, slot, :, start:end] for part in self.cache.parts)).compact()
 
+    def keys_values(self, slot: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        layers = [self.cache.load(layer, slot, end) for layer in range(self.layers)]
+        keys, values = (torch.stack(parts).float() for parts in zip(*layers, strict=True))
+        return keys, values
+
     def write(self, slot: int, start: int, run: KVRun) -> None:
         for part, kept in zip(self.cache.parts, run.parts, strict=True):
             part[:, slot, :, start : start + run.tokens] = kept
 
     def fork(self, source: int, target: int, tokens: int) -> None:
+        self._adapted[target] = self._adapted[source]
         self.cache.copy(source, target, tokens)
 
     def logits(self, slot: int, start: int, tokens: Sequence[int]) -> Iterator[np.ndarray]:

@@ -99,6 +99,32 @@ def wake_sleepers(words, index):
 
 
 @nb.njit
+def arrive(words, arrivals):
+    """Be counted, without waiting; what was written before is seen by whoever comes back from `meet`.
+
+    Parameters
+    ----------
+    words : as `wait_beyond` takes them; words[ARRIVED] counts arrivals and is never set back.
+    arrivals : i64, how many in all are waited for: the last of them wakes who sleeps.
+    """
+    if atomic_add(words, ARRIVED, 1) + 1 == arrivals:
+        wake_sleepers(words, ARRIVED)
+
+
+@nb.njit
+def meet(words, arrivals):
+    """Return `arrivals`, once so many in all were counted.
+
+    Parameters
+    ----------
+    words, arrivals : as `arrive` takes them.
+    """
+    if atomic_load(words, ARRIVED) < arrivals:
+        wait_beyond(words, ARRIVED, arrivals - 1, SPINS)
+    return arrivals
+
+
+@nb.njit
 def barrier(words, arrivals):
     """Return `arrivals`, once so many in all were counted: the n-th barrier of T threads waits for n * T.
 
@@ -107,8 +133,5 @@ def barrier(words, arrivals):
     words : as `wait_beyond` takes them; words[ARRIVED] counts arrivals and is never set back.
     arrivals : i64.
     """
-    if atomic_add(words, ARRIVED, 1) + 1 < arrivals:
-        wait_beyond(words, ARRIVED, arrivals - 1, SPINS)
-    else:
-        wake_sleepers(words, ARRIVED)
-    return arrivals
+    arrive(words, arrivals)
+    return meet(words, arrivals)

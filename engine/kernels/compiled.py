@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,9 @@ from engine.kernels import step as steps
 from engine.kernels.futex import SLEEPS
 from engine.kernels.model import Cache, Shape, Weights, padded
 from engine.kernels.team import HEAD, PREFILL, STEP, Orders, Team, orders
+from engine.kernels.thin import NONE, Thin, thin
 from engine.kernels.width import Width
+from engine.model.adapters.pool import Block, Pool
 from engine.model.families import Architecture
 from engine.model.parameters import Parameters
 
@@ -71,16 +74,18 @@ class Arguments(NamedTuple):
     cache: Cache
     decode: steps.Scratch
     chunk: chunks.Scratch
+    thin: Thin
 
 
 def arguments(
-    arch: Architecture, params: Parameters, cache: StaticCache, threads: int, batch: int, chunk: int, bits: int
-) -> Arguments:
+    arch: Architecture, params: Parameters, cache: StaticCache, threads: int, batch: int, chunk: int, bits: int,
+    pool: Pool | None = None,
+) -> Arguments:  # fmt: skip
     """A model's memory and new work space, as `kernels.team` takes them.
 
     Parameters
     ----------
-    arch, params, cache, threads, batch, chunk, bits : as for `CompiledModel`.
+    arch, params, cache, threads, batch, chunk, bits, pool : as for `CompiledModel`.
     """
     shape, weights, context = shape_of(arch), weight_views(params), cache.keys.shape[3]
     return Arguments(
@@ -91,6 +96,7 @@ def arguments(
         cache_views(cache),
         steps.scratch(shape, weights, threads, batch, context),
         chunks.scratch(shape, weights, threads, chunk, context, bits),
+        thin(pool, batch),
     )
 
 
@@ -110,6 +116,7 @@ class CompiledModel:
     chunk : most tokens of one `prefill`.
     bits : where weights are whole numbers, 8: prompts round activations to 8 bits with a scale for each group of 32;
         else to up to 16 with one for each token, as decode steps do.
+    pool : of adapters; None where tokens have none.
 
     Attributes
     ----------
@@ -132,9 +139,10 @@ class CompiledModel:
         batch: int,
         chunk: int,
         bits: int,
+        pool: Pool | None = None,
     ) -> None:
         self._threads, self._vocabulary, self._chunk = threads, arch.vocabulary, chunk
-        given = arguments(arch, params, cache, threads, batch, chunk, bits)
+        given = arguments(arch, params, cache, threads, batch, chunk, bits, pool)
         self._orders, self._decode_work, self._chunk_work = given.orders, given.decode, given.chunk
         self._team = Team(*given)
         self.likeliest = np.empty(0, np.int64)
@@ -151,12 +159,15 @@ class CompiledModel:
         """Most tokens of one `prefill`."""
         return self._chunk
 
-    def __call__(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray, adapters: Sequence[Block | None] = ()
+    ) -> np.ndarray:
         """One decode step. A slot may come several times, its entries together and their positions ascending by one.
 
         Parameters
         ----------
         tokens, positions, slots : i64 [B], B at most the batch.
+        adapters : each token's; nothing where no token has any.
 
         Returns
         -------
@@ -166,13 +177,17 @@ class CompiledModel:
             logits = np.empty((len(tokens), self._vocabulary), np.float32)
             likeliest = np.empty(len(tokens), np.int64)
             for b in range(len(tokens)):
-                logits[b] = self._step(tokens[b : b + 1], positions[b : b + 1], slots[b : b + 1])[0]
+                one = slice(b, b + 1)
+                logits[b] = self._step(tokens[one], positions[one], slots[one], adapters[one])[0]
                 likeliest[b] = self.likeliest[0]
             self.likeliest = likeliest
             return logits
-        return self._step(tokens, positions, slots)
+        return self._step(tokens, positions, slots, adapters)
 
-    def prefill(self, tokens: np.ndarray, start: int, slot: int, layers: int, wanted: int | None = None) -> np.ndarray:
+    def prefill(
+        self, tokens: np.ndarray, start: int, slot: int, layers: int, wanted: int | None = None,
+        adapter: Block | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Run a chunk of a prompt through the first layers; the cache gains its positions.
 
         Parameters
@@ -182,6 +197,7 @@ class CompiledModel:
         layers : how many are run.
         wanted : of how many last tokens the result is wanted, W; None: of all. What only the others need is not
             computed, which is most of the last layer.
+        adapter : that all of them are read with.
 
         Returns
         -------
@@ -191,6 +207,7 @@ class CompiledModel:
         wanted = len(tokens) if wanted is None else wanted
         self._chunk_work.tickets[:] = 0
         self._orders.tokens[: len(tokens)] = tokens
+        self._adapt((adapter,))
         self._team(PREFILL, len(tokens), start, slot, layers, wanted)
         return self._chunk_work.x[len(tokens) - wanted : len(tokens)]
 
@@ -201,9 +218,20 @@ class CompiledModel:
         self._team(HEAD, len(residual))
         return self._orders.logits[: len(residual), : self._vocabulary]
 
-    def _step(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    def _adapt(self, adapters: Sequence[Block | None]) -> None:
+        """Let the next order's tokens have these adapters; where none are given, none."""
+        bases, ranks = self._orders.bases, self._orders.ranks
+        bases[:] = NONE
+        for b, adapter in enumerate(adapters):
+            if adapter is not None:
+                bases[b], ranks[b] = adapter.base, adapter.rank
+
+    def _step(
+        self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray, adapters: Sequence[Block | None]
+    ) -> np.ndarray:
         o, count = self._orders, len(tokens)
         o.tokens[:count], o.positions[:count], o.slots[:count] = tokens, positions, slots
+        self._adapt(adapters)
         width = self.widths[_alike(count)]
         threads = width.now
         began, busy = time.perf_counter(), time.thread_time()

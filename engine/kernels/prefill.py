@@ -25,11 +25,12 @@ from engine.kernels.packed import many
 from engine.kernels.pointwise import activate, add, copy, embed, norm, rotate
 from engine.kernels.rounding import holder, quantize
 from engine.kernels.sizes import BLOCK, PACKED
+from engine.kernels.thin import DOWN, MOST_RANK, NONE, OUT, QKV, UP, Thin, read, write
 from engine.memory import array
 
 # What is done in a layer, one after the other, each with a counter of tickets of its own. Threads meet after each but
 # `QUERIES`.
-BEGIN, QUERIES, KEYS_VALUES, ROTATE, ATTEND, OUT, NORM, UP, ACTIVATE, DOWN = range(10)
+BEGIN, QUERIES, KEYS_VALUES, ROTATE, ATTEND, OUT_ROWS, NORM, UP_ROWS, ACTIVATE, DOWN_ROWS = range(10)
 PHASES = 10
 
 # Tokens of a ticket between products. What is written of them side by side (scales, sums) lies in the same cache lines,
@@ -44,6 +45,9 @@ class Chunk(NamedTuple):
     start: int
     slot: int
     wanted: int
+    base: int  # of the adapter that all of them are read with, or `NONE`
+    rank: int
+    thin: Thin
 
 
 class Scratch(NamedTuple):
@@ -62,6 +66,7 @@ class Scratch(NamedTuple):
     scores: np.ndarray  # f32 [T, `PACKED` H / G, C and more]
     keys: np.ndarray  # f32 [G, C E] a layer's, widened for the chunk
     values: np.ndarray  # f32 [G, C E or more]
+    u: np.ndarray  # f32 [N, P r] an adapter's A x of what goes into a matrix
     room: np.ndarray  # [T, 16 max(D, HE, F)] a packed panel, f32 where weights are floats, else i16
     tickets: np.ndarray  # i64 [(L + 1) * PHASES]
 
@@ -97,6 +102,7 @@ def scratch(shape: Shape, weights: Weights, threads: int, tokens: int, context: 
         scores=array((threads, PACKED * shape.heads // shape.kv_heads, padded(context) + 16)),
         keys=array(keys),
         values=array(values),
+        u=array((tokens, 3 * MOST_RANK)),
         room=array((threads, 16 * (widest + 32)), np.int16 if whole else np.float32),  # groups of columns end beyond
         tickets=array(((weights.qkv.shape[0] + 1) * PHASES,), np.int64),
     )
@@ -116,14 +122,20 @@ def _tokens(s, layer, phase, since, chunk):
 
 
 @inner()
-def _product(layer, phase, m, s, t, y, begin, end, since, tokens, columns):
-    """Rows begin <= i < end of a matrix for tokens since <= n < tokens, a block a ticket, by thread t."""
+def _product(layer, phase, which, m, s, t, y, begin, end, since, chunk, columns):
+    """Rows begin <= i < end of a matrix for tokens since <= n of a chunk, a block a ticket, by thread t; and those of
+    an adapter beside it."""
+    tokens = chunk.tokens.shape[0]
     a = Activations(s.hx[since:], s.hq[since:], s.hs[since:], s.sums[since:])
     while since < tokens:
         first = begin + _take(s, layer, phase) * BLOCK
         if first >= end:
             return
-        many(m, a, s.room[t], y[since:], first, min(first + BLOCK, end), tokens - since, columns)
+        last = min(first + BLOCK, end)
+        many(m, a, s.room[t], y[since:], first, last, tokens - since, columns)
+        if chunk.base != NONE:
+            for n in range(since, tokens):
+                write(which, layer, chunk.base, chunk.rank, chunk.thin, s.u[n], y[n], first, last)
 
 
 def _ready(h, r, columns, s, n):
@@ -136,6 +148,14 @@ def _ready_for(h, r, columns, s, n):
     if part(s, "room").dtype == types.float32:
         return lambda h, r, columns, s, n: copy(h[r, :columns], s.hx[n])
     return lambda h, r, columns, s, n: quantize(h, r, columns, Activations(s.hx, s.hq, s.hs, s.sums), n)
+
+
+@inner()
+def _set(h, r, columns, s, n, which, layer, chunk):
+    """h[r, :columns] is what goes into the next matrix for token n, and into an adapter's beside it."""
+    _ready(h, r, columns, s, n)
+    if chunk.base != NONE:
+        read(which, layer, chunk.base, chunk.rank, chunk.thin, h[r], s.u[n], 0, 1)
 
 
 @inner()
@@ -154,7 +174,7 @@ def _begin(layer, layers, since, chunk, shape, w, s, h):
                 add(x, s.o[n])
             if layer < layers:
                 norm(x, w.norm1[layer], w.norm1_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-                _ready(h, 0, x.shape[0], s, n)
+                _set(h, 0, x.shape[0], s, n, QKV, layer, chunk)
 
 
 @inner()
@@ -192,11 +212,11 @@ def _attend(layer, since, chunk, shape, s, t):
         if end - since >= PACKED:
             attend_many(s.qkv, end - PACKED, chunk.start, shape, s.keys, s.values, scores, h)
             for r in range(PACKED):
-                _ready(h, r, columns, s, end - PACKED + r)
+                _set(h, r, columns, s, end - PACKED + r, OUT, layer, chunk)
         else:
             for n in range(since, end):
                 attend_one(s.qkv, n, chunk.start, shape, s.keys, s.values, scores, h)
-                _ready(h, 0, columns, s, n)
+                _set(h, 0, columns, s, n, OUT, layer, chunk)
 
 
 @inner()
@@ -210,7 +230,7 @@ def _add_and_norm(layer, since, chunk, shape, w, s, h):
             x = s.x[n]
             add(x, s.o[n])
             norm(x, w.norm2[layer], w.norm2_bias[layer], shape.layer_norm, shape.eps, h[0, : x.shape[0]])
-            _ready(h, 0, x.shape[0], s, n)
+            _set(h, 0, x.shape[0], s, n, UP, layer, chunk)
 
 
 @inner()
@@ -222,7 +242,7 @@ def _activate(layer, since, chunk, shape, s, h):
             return
         for n in range(first, last):
             activate(s.up[n], shape.gated, shape.gelu, shape.feed_forward, h[0])
-            _ready(h, 0, shape.feed_forward, s, n)
+            _set(h, 0, shape.feed_forward, s, n, DOWN, layer, chunk)
 
 
 @inner()
@@ -248,22 +268,22 @@ def prefill(t, threads, words, arrivals, chunk, layers, shape, w, cache, s):
         _begin(layer, layers, 0, chunk, shape, w, s, h)
         arrivals = barrier(words, arrivals + threads)
         m = model.qkv(w, layer)
-        _product(layer, QUERIES, m, s, t, s.qkv, 0, queries, since, count, hidden)
-        _product(layer, KEYS_VALUES, m, s, t, s.qkv, queries, qkv_rows(shape), 0, count, hidden)
+        _product(layer, QUERIES, QKV, m, s, t, s.qkv, 0, queries, since, chunk, hidden)
+        _product(layer, KEYS_VALUES, QKV, m, s, t, s.qkv, queries, qkv_rows(shape), 0, chunk, hidden)
         arrivals = barrier(words, arrivals + threads)
         _rotate_and_keep(layer, since, chunk, shape, w, cache, s, s.row[t])
         arrivals = barrier(words, arrivals + threads)
         _attend(layer, since, chunk, shape, s, t)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, OUT, model.out(w, layer), s, t, s.o, 0, hidden, since, count, attended)
+        _product(layer, OUT_ROWS, OUT, model.out(w, layer), s, t, s.o, 0, hidden, since, chunk, attended)
         arrivals = barrier(words, arrivals + threads)
         _add_and_norm(layer, since, chunk, shape, w, s, h)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, UP, model.up(w, layer), s, t, s.up, 0, up_rows(shape), since, count, hidden)
+        _product(layer, UP_ROWS, UP, model.up(w, layer), s, t, s.up, 0, up_rows(shape), since, chunk, hidden)
         arrivals = barrier(words, arrivals + threads)
         _activate(layer, since, chunk, shape, s, h)
         arrivals = barrier(words, arrivals + threads)
-        _product(layer, DOWN, model.down(w, layer), s, t, s.o, 0, hidden, since, count, shape.feed_forward)
+        _product(layer, DOWN_ROWS, DOWN, model.down(w, layer), s, t, s.o, 0, hidden, since, chunk, shape.feed_forward)
         arrivals = barrier(words, arrivals + threads)
     _begin(layers, layers, count - chunk.wanted, chunk, shape, w, s, h)
     return arrivals

@@ -21,13 +21,14 @@ from numba.extending import overload
 from engine.kernels import model
 from engine.kernels.argmax import argmax
 from engine.kernels.attention import ask_for, attend, combine
-from engine.kernels.barrier import barrier
+from engine.kernels.barrier import arrive, barrier, meet
 from engine.kernels.inner import inner
 from engine.kernels.keep import keep
 from engine.kernels.linear import linear
 from engine.kernels.model import Activations, Shape, Weights, padded, part, qkv_rows, up_rows
 from engine.kernels.pointwise import activate, add, embed, norm, rotate
 from engine.kernels.rounding import holder, quantize
+from engine.kernels.thin import DOWN, NONE, OUT, QKV, UP, read, write
 from engine.kernels.three_heads import AHEAD
 from engine.memory import array
 
@@ -123,6 +124,27 @@ def _product(t, threads, m, a, y, rows, tokens, columns):
 
 
 @inner()
+def _adapted(t, threads, words, arrivals, which, layer, m, a, y, rows, tokens, columns, adapters):
+    """Thread t's rows of a product, and of the adapters' beside it; how many arrivals were counted then."""
+    bases, ranks, thin = adapters.bases, adapters.ranks, adapters.thin
+    some = False
+    for b in range(tokens):
+        if bases[b] != NONE:
+            some = True
+            read(which, layer, bases[b], ranks[b], thin, a.x[b], thin.between[b], t, threads)
+    if some:
+        arrive(words, arrivals + threads)
+    _product(t, threads, m, a, y, rows, tokens, columns)
+    if some:
+        arrivals = meet(words, arrivals + threads)
+        first, last = share(rows, t, threads), share(rows, t + 1, threads)
+        for b in range(tokens):
+            if bases[b] != NONE:
+                write(which, layer, bases[b], ranks[b], thin, thin.between[b], y[b], first, last)
+    return arrivals
+
+
+@inner()
 def _norm(x, tokens, gain, bias, shape, y):
     """Every token's residual stream, normed."""
     for b in range(tokens):
@@ -214,7 +236,7 @@ def head(t, threads, x, rows, shape, w, s, logits):
 
 
 @inner()
-def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache, s, logits):
+def step(t, threads, words, arrivals, tokens, positions, slots, adapters, shape, w, cache, s, logits):
     """Thread t's share of running tokens at positions of cache slots, which gain these positions, of the logits that
     follow and of the largest of them. Returns how many arrivals were counted when the last barrier opened.
 
@@ -223,6 +245,7 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
     t, threads : this thread and how many walk, all of which call; at most T.
     words, arrivals : of `barrier`, and its count before.
     tokens, positions, slots : i64 [B].
+    adapters : `thin.Adapters` of the tokens.
     shape, w, cache : the model, as `kernels.model` describes it.
     s : `Scratch` for B tokens or more.
     logits : f32 [B, V or wider], written.
@@ -239,7 +262,10 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
     for layer in range(w.qkv.shape[0]):
         _norm(x, batch, w.norm1[layer], w.norm1_bias[layer], shape, a.x)
         _ask_ahead(t, threads, s.parts.shape[0], positions, slots, layer, shape.kv_heads, cache)
-        _product(t, threads, model.qkv(w, layer), a, s.qkv, qkv_rows(shape), batch, hidden)
+        arrivals = _adapted(
+            t, threads, words, arrivals, QKV, layer, model.qkv(w, layer), a, s.qkv, qkv_rows(shape), batch, hidden,
+            adapters,
+        )  # fmt: skip
         arrivals = barrier(words, arrivals + threads)
 
         _attention(t, threads, positions, slots, layer, shape, w, cache, s)
@@ -247,17 +273,23 @@ def step(t, threads, words, arrivals, tokens, positions, slots, shape, w, cache,
 
         for b in range(batch):
             combine(s.parts, b, shape.head_dim, a.x[b])
-        _product(t, threads, model.out(w, layer), a, s.o, hidden, batch, attended)
+        arrivals = _adapted(
+            t, threads, words, arrivals, OUT, layer, model.out(w, layer), a, s.o, hidden, batch, attended, adapters
+        )
         arrivals = barrier(words, arrivals + threads)
 
         _add(x, s.o, batch)
         _norm(x, batch, w.norm2[layer], w.norm2_bias[layer], shape, a.x)
-        _product(t, threads, model.up(w, layer), a, s.up, up_rows(shape), batch, hidden)
+        arrivals = _adapted(
+            t, threads, words, arrivals, UP, layer, model.up(w, layer), a, s.up, up_rows(shape), batch, hidden, adapters
+        )
         arrivals = barrier(words, arrivals + threads)
 
         for b in range(batch):
             activate(s.up[b], shape.gated, shape.gelu, feed, a.x[b])
-        _product(t, threads, model.down(w, layer), a, s.o, hidden, batch, feed)
+        arrivals = _adapted(
+            t, threads, words, arrivals, DOWN, layer, model.down(w, layer), a, s.o, hidden, batch, feed, adapters
+        )
         arrivals = barrier(words, arrivals + threads)
         _add(x, s.o, batch)
 

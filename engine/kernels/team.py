@@ -21,6 +21,7 @@ from engine.kernels import step as steps
 from engine.kernels.barrier import LINE, SPINS, atomic_add, barrier, wait_beyond, wake_sleepers
 from engine.kernels.inner import inner
 from engine.kernels.model import Cache, Shape, Weights
+from engine.kernels.thin import Adapters, Thin
 from engine.memory import array
 
 # Words of `Orders`; `barrier.ARRIVED` and the count of its sleepers are the first two cache lines.
@@ -45,6 +46,8 @@ class Orders(NamedTuple):
     tokens: np.ndarray  # i64 [most of a step or chunk]
     positions: np.ndarray  # i64 [B]
     slots: np.ndarray  # i64 [B]
+    bases: np.ndarray  # i64 [B] of each token's adapter, as `thin.Adapters` has it; the first is a chunk's
+    ranks: np.ndarray  # i64 [B]
     residual: np.ndarray  # f32 [B, D], what `HEAD` makes logits of
     logits: np.ndarray  # f32 [B, V or wider], written
 
@@ -65,29 +68,31 @@ def orders(batch: int, chunk: int, hidden: int, vocabulary: int) -> Orders:
         array((max(batch, chunk),), whole),
         array((batch,), whole),
         array((batch,), whole),
+        array((batch,), whole),
+        array((batch,), whole),
         array((batch, hidden)),
         array((batch, vocabulary)),
     )
 
 
 @inner()
-def _share(t, threads, o, shape, weights, cache, decode, chunk):
+def _share(t, threads, o, shape, weights, cache, decode, chunk, thin):
     """Thread t's share of the order that stands in `o`, which is for `threads` of them."""
     words = o.words
     kind, count, arrivals = words[KIND], words[COUNT], words[ARRIVALS]
     if kind == STEP:
         arrivals = steps.step(t, threads, words, arrivals, o.tokens[:count], o.positions[:count], o.slots[:count],
-                              shape, weights, cache, decode, o.logits)  # fmt: skip
+                              Adapters(o.bases, o.ranks, thin), shape, weights, cache, decode, o.logits)  # fmt: skip
     elif kind == HEAD:
         steps.head(t, threads, o.residual, count, shape, weights, decode, o.logits)
     else:
-        part = chunks.Chunk(o.tokens[:count], words[START], words[SLOT], words[WANTED])
+        part = chunks.Chunk(o.tokens[:count], words[START], words[SLOT], words[WANTED], o.bases[0], o.ranks[0], thin)
         arrivals = chunks.prefill(t, threads, words, arrivals, part, words[LAYERS], shape, weights, cache, chunk)
     barrier(words, arrivals + threads)
 
 
 @nb.njit(nogil=True, cache=True)
-def work(t, threads, o, shape, weights, cache, decode, chunk):
+def work(t, threads, o, shape, weights, cache, decode, chunk, thin):
     """As thread 0: give the order that stands in `o` to the first words[ACTIVE] threads, do a share, and return when
     all have done theirs. As any other: do a share of every order that is for it too, until one is to end.
 
@@ -99,6 +104,7 @@ def work(t, threads, o, shape, weights, cache, decode, chunk):
     shape, weights, cache : the model, as `kernels.model` describes it.
     decode : `step.Scratch`.
     chunk : `prefill.Scratch`.
+    thin : `thin.Thin`.
     """
     words = o.words
     if t == 0:
@@ -112,7 +118,7 @@ def work(t, threads, o, shape, weights, cache, decode, chunk):
         if active > 1:
             wake_sleepers(words, ORDER)
         if words[KIND] != END:
-            _share(t, active, o, shape, weights, cache, decode, chunk)
+            _share(t, active, o, shape, weights, cache, decode, chunk, thin)
         return
     order = wider = 0
     while True:
@@ -123,7 +129,7 @@ def work(t, threads, o, shape, weights, cache, decode, chunk):
         elif words[KIND] == END:
             return
         else:
-            _share(t, active, o, shape, weights, cache, decode, chunk)
+            _share(t, active, o, shape, weights, cache, decode, chunk, thin)
 
 
 class Team:
@@ -135,7 +141,7 @@ class Team:
     Parameters
     ----------
     threads : how many walk together, the caller's among them.
-    orders, shape, weights, cache, decode, chunk : as `work` takes them; they are not copied.
+    orders, shape, weights, cache, decode, chunk, thin : as `work` takes them; they are not copied.
 
     Raises
     ------
@@ -151,9 +157,10 @@ class Team:
         cache: Cache,
         decode: steps.Scratch,
         chunk: chunks.Scratch,
+        thin: Thin,
     ) -> None:
         self._words = orders.words
-        given = (threads, orders, shape, weights, cache, decode, chunk)
+        given = (threads, orders, shape, weights, cache, decode, chunk, thin)
         self._given = given
         self._words[KIND], self._words[ACTIVE] = END, threads
         work(0, *given)  # compiled before anyone waits for it

@@ -86,18 +86,18 @@ def store(typing, array, row, column, value):
 
 @intrinsic
 def get(typing, array, at):
-    """array[at : at + 16] of a float32 array of one axis.
+    """array[at : at + 16] as floats: float32 as it is, uint16 as the bits of halves.
 
     Parameters
     ----------
-    array : f32, C-contiguous.
+    array : of one axis, C-contiguous.
     at : where, i64.
     """
 
     def codegen(context, builder, signature, args):
-        return llvm.read(builder, llvm.address(context, builder, array, args[0], args[1:]), F16, 4)
+        return read(builder, array.dtype, llvm.address(context, builder, array, args[0], args[1:]))
 
-    known = array.dtype == types.float32 and array.layout == "C" and array.ndim == 1
+    known = array.dtype in (types.float32, types.uint16) and array.layout == "C" and array.ndim == 1
     return (floats(array, types.int64), codegen) if known else None
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.cache.static import StaticCache
+from engine.model.adapters.pool import Block, Pool
 from engine.model.families import Architecture
 from engine.model.matrix import Matrix
 from engine.model.onednn import Product
@@ -25,11 +26,13 @@ HEAD_ROWS = 8192
 
 
 class Segment(NamedTuple):
-    """`tokens` new tokens of the sequence in cache slot `slot`, the first at position `start`."""
+    """`tokens` new tokens of the sequence in cache slot `slot`, the first at position `start`, read with an adapter or
+    by the bare model."""
 
     slot: int
     start: int
     tokens: int
+    adapter: Block | None = None
 
 
 class Decoder:
@@ -40,13 +43,18 @@ class Decoder:
     arch, params : the model.
     cache : where keys and values go; its `dtype` is what is computed in, whatever it stores.
     product : what multiplies by the layers' weights.
+    pool : of the adapters that segments name.
     """
 
-    def __init__(self, arch: Architecture, params: Parameters, cache: StaticCache, product: Product = F.linear) -> None:
+    def __init__(
+        self, arch: Architecture, params: Parameters, cache: StaticCache, product: Product = F.linear,
+        pool: Pool | None = None,
+    ) -> None:  # fmt: skip
         self.arch = arch
         self.params = params
         self.cache = cache
         self.product = product
+        self.pool = pool
         self.dtype = cache.dtype
         self.device = cache.device
         self._expanded = torch.empty(0, dtype=self.dtype, device=self.device)
@@ -76,9 +84,9 @@ class Decoder:
             x = x + p.positions[positions].to(self.dtype)
         for layer in range(arch.layers if layers is None else layers):
             h = self._norm(x, p.norm1[layer], p.norm1_bias[layer])
-            x = x + self._linear(self._attention(layer, h, cos, sin, segments), p.out.layer(layer))
+            x = x + self._matrix(self._attention(layer, h, cos, sin, segments), "out", layer, segments)
             h = self._norm(x, p.norm2[layer], p.norm2_bias[layer])
-            x = x + self._linear(self._activate(self._linear(h, p.up.layer(layer))), p.down.layer(layer))
+            x = x + self._matrix(self._activate(self._matrix(h, "up", layer, segments)), "down", layer, segments)
         return self.last_norm(x) if final else x
 
     @torch.inference_mode()
@@ -97,6 +105,18 @@ class Decoder:
             last = first + HEAD_ROWS
             out[:, first:last] = self._linear(hidden, head.part(first, last)).float()
         return out
+
+    def _matrix(self, x: Tensor, name: str, layer: int, segments: Sequence[Segment]) -> Tensor:
+        """x [N, columns] through a layer's matrix, and through each segment's adapter beside it."""
+        y = self._linear(x, getattr(self.params, name).layer(layer))
+        first = 0
+        for segment in segments:
+            rows = slice(first, first + segment.tokens)
+            if segment.adapter is not None:
+                assert self.pool is not None, "whoever names an adapter has its pool"
+                self.pool.add(y[rows], x[rows], segment.adapter, name, layer)
+            first += segment.tokens
+        return y
 
     def _linear(self, x: Tensor, m: Matrix) -> Tensor:
         """x [N, columns] to [N, rows]; a stored precision is expanded once for all rows of x."""
@@ -124,7 +144,7 @@ class Decoder:
     def _attention(self, layer: int, h: Tensor, cos: Tensor, sin: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Causal grouped-query attention of h [N, D]; gives [N, H * E]."""
         arch, p = self.arch, self.params
-        qkv = self._linear(h, p.qkv.layer(layer)).view(h.shape[0], -1, arch.head_dim)  # [N, H + 2G, E]
+        qkv = self._matrix(h, "qkv", layer, segments).view(h.shape[0], -1, arch.head_dim)  # [N, H + 2G, E]
         q, k, v = qkv.split([arch.heads, arch.kv_heads, arch.kv_heads], dim=1)
         if p.q_norm.shape[1]:
             q = F.rms_norm(q, (arch.head_dim,), p.q_norm[layer].to(self.dtype), arch.eps)
@@ -133,7 +153,7 @@ class Decoder:
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
         attended = torch.empty(h.shape[0], arch.heads, arch.head_dim, dtype=self.dtype, device=self.device)
         first = 0
-        for slot, start, count in segments:
+        for slot, start, count, _ in segments:
             rows, end = slice(first, first + count), start + count
             self.cache.store(layer, slot, start, k[rows].transpose(0, 1), v[rows].transpose(0, 1))
             keys, values = self.cache.load(layer, slot, end)  # [G, end, E]: the chunk's own as they are stored

@@ -10,9 +10,12 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from engine.backends.base import JOB_SLOTS, MAX_ROWS, Backend
 from engine.decoding import spans as span_search
+from engine.errors import BadRequest
+from engine.model.adapters.pool import Block
 from engine.results import Scores, SpanSearch, Timing, log_softmax
 from engine.serving.prefill import PREFILL_CHUNK, Prefiller, Text
 from engine.serving.scheduler import Job
@@ -28,14 +31,32 @@ class Jobs:
         self._prefill = prefill
         self._slot = slot
 
-    def score(self, ids: list[int], choices: Sequence[Ids]) -> Job[Scores]:
-        """Log-probability of each choice after a prompt."""
-        logits, timing = yield from self._prompt(ids)
+    def score(self, ids: list[int], choices: Sequence[Ids], adapter: Block | None = None) -> Job[Scores]:
+        """Log-probability of each choice after a prompt.
+
+        Parameters
+        ----------
+        ids : tokens of the prompt.
+        choices : tokens of each choice.
+        adapter : that both are read with.
+
+        Raises
+        ------
+        BadRequest : there is no choice.
+        """
+        if not choices:
+            raise BadRequest("There are no choices to score: give at least one.")
+        return self._score(ids, choices, adapter)
+
+    def _score(self, ids: list[int], choices: Sequence[Ids], adapter: Block | None) -> Job[Scores]:
+        logits, timing = yield from self._prompt(ids, adapter)
         found = yield from self._continuations(len(ids), logits, choices)
         sums = [sum(found[tuple(choice[:i])][choice[i]] for i in range(len(choice))) for choice in choices]
         return Scores(tuple(sums), tuple(map(len, choices)), timing)
 
-    def search(self, ids: list[int], allowed: list[int], ends: set[int], top_k: int, most: int) -> Job[SpanSearch]:
+    def search(
+        self, ids: list[int], allowed: list[int], ends: set[int], top_k: int, most: int, adapter: Block | None = None
+    ) -> Job[SpanSearch]:
         """The likeliest runs of given tokens after a prompt (see `decoding.spans`).
 
         Parameters
@@ -45,12 +66,32 @@ class Jobs:
         ends : tokens any of which ends an answer.
         top_k : most answers to give.
         most : tokens of the longest answer.
+        adapter : that the prompt and its answers are read with.
+
+        Raises
+        ------
+        BadRequest : a count below 1.
         """
-        logits, timing = yield from self._prompt(ids)
-        found = yield from span_search.search(
-            self._backend, self._slot, len(ids), logits, allowed, ends, top_k, most
-        )  # fmt: skip
+        if top_k < 1 or most < 1:
+            raise BadRequest(f"top_k is {top_k} and max_tokens {most}: give 1 or more of each.")
+        return self._search(ids, allowed, ends, top_k, most, adapter)
+
+    def _search(
+        self, ids: list[int], allowed: list[int], ends: set[int], top_k: int, most: int, adapter: Block | None
+    ) -> Job[SpanSearch]:
+        logits, timing = yield from self._prompt(ids, adapter)
+        found = yield from span_search.search(self._backend, self._slot, len(ids), logits, allowed, ends, top_k, most)
         return SpanSearch(tuple(found), timing)
+
+    def keys_values(self, ids: list[int]) -> Job[tuple[Tensor, Tensor]]:
+        """Keys and values f32 [L, G, n, E] of a prompt, as the bare model reads it. Nothing that was read before is
+        reused: the same prompt gives the same bits, whatever came before it."""
+        self._backend.adapt(self._slot, None, 0)
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            if start:
+                yield
+            self._backend.extend(self._slot, start, ids[start : start + PREFILL_CHUNK], logits=False)
+        return self._backend.keys_values(self._slot, len(ids))
 
     def features(self, ids: list[int], layer: int, pooling: str) -> Job[np.ndarray]:
         """One vector of a text, f32 [D].
@@ -60,8 +101,20 @@ class Jobs:
         ids : tokens of the text.
         layer : layers to run, 0 to all; -1 is all.
         pooling : "mean" of all tokens' hidden states, or "last".
+
+        Raises
+        ------
+        BadRequest : there is no such layer or pooling.
         """
+        if not -1 <= layer <= self._backend.layers:
+            raise BadRequest(f"Layer {layer} does not exist: give 0 to {self._backend.layers}, or -1 for the last.")
+        if pooling not in ("mean", "last"):
+            raise BadRequest(f"Pooling '{pooling}' is unknown: choose mean or last.")
+        return self._features(ids, layer, pooling)
+
+    def _features(self, ids: list[int], layer: int, pooling: str) -> Job[np.ndarray]:
         total = last = np.zeros(0)
+        self._backend.adapt(self._slot, None, 0)
         for start in range(0, len(ids), PREFILL_CHUNK):
             if start:
                 yield
@@ -73,16 +126,17 @@ class Jobs:
     def logprobs(self, ids: list[int]) -> Job[np.ndarray]:
         """Log-probability f32 [T - 1] of each token of a text but the first."""
         found = [np.zeros(0, np.float32)]
+        self._backend.adapt(self._slot, None, 0)
         for start in range(0, len(ids) - 1, PREFILL_CHUNK):
             if start:
                 yield
             found.append(self._backend.token_logprobs(self._slot, start, ids[start : start + PREFILL_CHUNK + 1]))
         return np.concatenate(found)
 
-    def _prompt(self, ids: list[int]) -> Job[tuple[np.ndarray, Timing]]:
+    def _prompt(self, ids: list[int], adapter: Block | None) -> Job[tuple[np.ndarray, Timing]]:
         """Run a prompt into the job's slot; logits f32 [V] after its last token."""
         began = time.perf_counter()
-        text = Text(ids, self._slot)
+        text = Text(ids, self._slot, adapter)
         try:
             while (logits := self._prefill.chunk(text)) is None:
                 self._prefill.keep(text)

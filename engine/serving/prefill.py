@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.backends.base import Backend
 from engine.cache.prefix import Node, PrefixTree
+from engine.model.adapters.pool import Block
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +24,31 @@ PREFILL_CHUNK = 512
 # A shorter hit is not worth it: the copy, and the seam it makes in the chunk, cost as much as running the tokens.
 MIN_REUSE = 16
 
+TOKEN_BITS = 32  # of a token id, above which the number of its adapter stands in the tree
+
 
 class Text:
-    """A text in a slot: `ids`, of which `computed` have their keys and values there, `reused` of them copied."""
+    """A text in a slot: `ids`, of which `computed` have their keys and values there, `reused` of them copied; from
+    position `begins` on it is read with `adapter`."""
 
-    def __init__(self, ids: list[int], slot: int) -> None:
+    def __init__(self, ids: list[int], slot: int, adapter: Block | None = None) -> None:
         self.ids = ids
         self.slot = slot
+        self.adapter = adapter
+        self.begins = adapter.begins(ids) if adapter else len(ids)
         self.computed = 0
         self.reused = 0
         self.prefill_s = 0.0
         self.tree: PrefixTree | None = None  # the one that its first chunk looked into
         self.node: Node | None = None  # of that tree, held while the text runs
+
+    def known_as(self, end: int) -> list[int]:
+        """The first `end` tokens as the prefix tree knows them: what an adapter reads has other keys and values, so its
+        tokens are others there. What stands before is shared by all."""
+        if self.adapter is None or end <= self.begins:
+            return self.ids[:end]
+        own = self.adapter.number << TOKEN_BITS
+        return [*self.ids[: self.begins], *(own + token for token in self.ids[self.begins : end])]
 
 
 class Prefiller:
@@ -58,6 +72,7 @@ class Prefiller:
         """
         began = time.perf_counter()
         text.tree = text.tree or self.tree
+        self._backend.adapt(text.slot, text.adapter, text.begins)
         self._reuse(text)
         start = text.computed
         chunk = text.ids[start : start + PREFILL_CHUNK]
@@ -75,7 +90,9 @@ class Prefiller:
             return
         slot = text.slot
         try:
-            node = self.tree.insert(text.ids[: text.computed], lambda start, end: self._backend.read(slot, start, end))
+            node = self.tree.insert(
+                text.known_as(text.computed), lambda start, end: self._backend.read(slot, start, end)
+            )
         except (MemoryError, RuntimeError) as error:  # torch raises the latter where memory is out
             log.warning("%d tokens could not be kept for reuse: %s", text.computed, error)
             return
@@ -98,7 +115,7 @@ class Prefiller:
         """Copy what the tree holds beyond what is computed: another text may have run it since the last chunk."""
         if self.tree is None:
             return
-        match = self.tree.match(text.ids[:-1])
+        match = self.tree.match(text.known_as(len(text.ids) - 1))
         if match.tokens - text.computed < MIN_REUSE:
             return
         at = 0

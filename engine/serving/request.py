@@ -1,10 +1,12 @@
-"""One running request: its tokens, its sampler, what may be shown so far, and where its time went."""
+"""One running request: its tokens, its sampler, what may be shown so far, and where its time went; and `Inputs`, which
+makes requests of what callers give."""
 
 from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -12,10 +14,14 @@ from engine.config import SamplingParams
 from engine.decoding.sampling import Sampler
 from engine.decoding.speculation import Guesser
 from engine.decoding.stopping import StopStrings
+from engine.errors import BadRequest
+from engine.model.adapters.pool import Block
 from engine.results import Completion, FinishReason, Timing, Token
 from engine.serving.cancellation import Cancellation, Cancelled, current
 from engine.serving.prefill import Text
 from engine.text.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int]
 
 
 class Request(Text):
@@ -29,6 +35,7 @@ class Request(Text):
     window : tokens that prompt and output together may have.
     cancellation : tells the scheduler that nobody wants it any more; by default one of its own, a part of the scope
         that the calling thread is in.
+    adapter : that it is read with, held by whoever asks.
 
     Attributes
     ----------
@@ -43,8 +50,9 @@ class Request(Text):
         tokenizer: Tokenizer,
         window: int,
         cancellation: Cancellation | None = None,
+        adapter: Block | None = None,
     ) -> None:
-        super().__init__(list(prompt), slot=-1)
+        super().__init__(list(prompt), -1, adapter)
         self.prompt_tokens = len(prompt)
         self.params = params
         self.served = 0  # when its prompt last had a turn, in ticks of the scheduler
@@ -150,3 +158,88 @@ class Request(Text):
             seed=self.seed,
             timing=timing,
         )
+
+
+class Inputs:
+    """Prompts and requests of one model, checked before anything runs.
+
+    Parameters
+    ----------
+    tokenizer : encodes texts.
+    vocabulary : how many token ids the model has.
+    window : tokens that prompt and output together may have.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, vocabulary: int, window: int) -> None:
+        self._tokenizer, self._vocabulary, self._window = tokenizer, vocabulary, window
+
+    def ids(self, prompt: Prompt, room: int = 0, what: str = "prompt", adapter: Block | None = None) -> list[int]:
+        """Token ids of a prompt that leaves room in the window.
+
+        Parameters
+        ----------
+        prompt : a text, or token ids.
+        room : tokens of the window that are to be left.
+        what : it is called in messages.
+        adapter : that reads it.
+
+        Raises
+        ------
+        BadRequest : it is empty, has ids that the model lacks, is too long, or does not hold the tokens which an
+            activated adapter waits for.
+        """
+        ids = self.tokens(prompt, what)
+        if len(ids) + room > self._window:
+            asked = f" and {room} more are asked for" if room else ""
+            raise BadRequest(
+                f"The text has {len(ids)} tokens{asked}, but the window is {self._window}: shorten the text or ask for "
+                "less."
+            )
+        if adapter is not None and adapter.begins(ids) == len(ids):
+            wanted = self._tokenizer.decode(list(adapter.invocation), skip_special=False)
+            raise BadRequest(f"The adapter {adapter.name} acts from {wanted!r} on, which the prompt does not hold.")
+        return ids
+
+    def request(
+        self, prompt: Prompt, params: SamplingParams | None, call: Cancellation | None, adapter: Block | None
+    ) -> Request:
+        """A request that may be submitted.
+
+        Parameters
+        ----------
+        prompt, adapter : as `ids` takes them, whose errors it raises.
+        params : how tokens are picked; None picks them greedily.
+        call : that it is a part of; None for the scope of the calling thread.
+        """
+        params = params or SamplingParams()
+        ids = self.ids(prompt, params.max_tokens, adapter=adapter)
+        return Request(ids, params, self._tokenizer, self._window, call, adapter)
+
+    def tokens(self, prompt: Prompt, what: str = "prompt") -> list[int]:
+        """Token ids of what need not fit the window. Raises BadRequest where it is empty or has unknown ids."""
+        ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+        if not ids:
+            raise BadRequest(f"The {what} is empty: give some text.")
+        if min(ids) < 0 or max(ids) >= self._vocabulary:
+            raise BadRequest(f"A token id of the {what} is outside 0 to {self._vocabulary - 1}.")
+        return ids
+
+    def context(self, allowed: Sequence[int]) -> list[int]:
+        """Token ids that answers are taken from. Raises BadRequest as `tokens`."""
+        if not len(allowed):
+            raise BadRequest("There is no text to take an answer from: give a context.")
+        return self.tokens(allowed, "context")
+
+    def ends(self, end: Prompt) -> set[int]:
+        """The first token of `end`, and those that end a text."""
+        known = (token for token in self._tokenizer.eos_ids if token < self._vocabulary)
+        return {self.tokens(end, "end")[0], *known}
+
+
+def many(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or several, as a list."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if len(prompts) and isinstance(prompts[0], (int, np.integer)):
+        return [cast(Sequence[int], prompts)]
+    return list(cast(Sequence[Prompt], prompts))

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from engine.backends.base import Backend
 from engine.decoding.speculation import Speculation
 from engine.errors import UserError
+from engine.results import Completion
 from engine.serving.batch import DecodeBatch
 from engine.serving.cancellation import Cancellation, Cancelled, current
 from engine.serving.prefill import PREFILL_CHUNK, Prefiller
@@ -107,6 +108,24 @@ class Scheduler:
             if ordered:
                 self._waiting.append(ordered)
             self._wake.notify()
+
+    def complete(self, requests: list[Request], call: Cancellation) -> list[Completion]:
+        """Submit the requests of one call and wait for all of them, in their order.
+
+        Parameters
+        ----------
+        requests : parts of the call.
+        call : is cancelled where one of them fails, or the caller is interrupted.
+        """
+        try:
+            self.submit(*requests)
+            for request in requests:
+                for _ in request.stream():
+                    pass
+        except BaseException:
+            call.cancel()
+            raise
+        return [request.completion() for request in requests]
 
     def run(self, job: Job[T]) -> T:
         """Run a job to its end between decode steps and return its result; callers wait their turn.
@@ -217,6 +236,7 @@ class Scheduler:
                 logits = self._prefill.chunk(request)
             else:
                 began = time.perf_counter()
+                self._backend.adapt(request.slot, request.adapter, request.begins)
                 logits = self._backend.extend(request.slot, 0, request.ids)
                 if not request.tokens:
                     request.prefill_s = time.perf_counter() - began

@@ -45,6 +45,20 @@ class Batch(NamedTuple):
         return int(self.lengths.sum())
 
 
+class Learnt(Protocol):
+    """What a step learns from, whatever its shape."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are no padding."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the texts are called in messages."""
+        ...
+
+
 class Data(Protocol):
     """What the loop is given."""
 
@@ -52,7 +66,7 @@ class Data(Protocol):
         """The rows of each batch of an epoch, in order; the same each time it is asked."""
         ...
 
-    def batch(self, rows: np.ndarray) -> Batch:
+    def batch(self, rows: np.ndarray) -> Learnt:
         """Those rows side by side."""
         ...
 

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from engine.errors import BadModel, BadRequest, UserError
 from engine.training import checkpoint
 from engine.training.checkpoint import Position
-from engine.training.data import Batch, Data
+from engine.training.data import Data, Learnt
 from engine.training.log import Log
 from engine.training.schedule import warmup_cosine
 
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
     right: int | None
 
 
-Objective = Callable[[Batch], Measured]
+Objective = Callable[[Any], Measured]  # of what its data's batches are
 
 
 class Validation(NamedTuple):
@@ -265,7 +265,7 @@ class _Loop:
     def _save(self) -> Path:
         return checkpoint.save(self.folder, self.model, self.optimizer, self.at, self.run)
 
-    def _not_finite(self, what: str, batch: Batch) -> UserError:
+    def _not_finite(self, what: str, batch: Learnt) -> UserError:
         named = ", ".join(batch.names[:8]) + (f" and {len(batch.names) - 8} more" if len(batch.names) > 8 else "")
         return UserError(
             f"{what} at step {self.at.step + 1:,} (epoch {self.at.epoch + 1}), on {named}: lower the learning rate, or "

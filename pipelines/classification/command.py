@@ -19,6 +19,7 @@ def classify(
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="A label; repeat it. Default: positive, negative.")
     ] = None,
+    adapter: cli.Adapter = None,
     as_json: cli.Json = False,
     multi_label: Annotated[bool, typer.Option(help="Judge each label for itself.")] = False,
     calibrate: Annotated[
@@ -32,13 +33,13 @@ def classify(
 
     Parameters
     ----------
-    label, multi_label, calibrate, head : as for `ClassificationPipeline`.
+    label, multi_label, calibrate, head, adapter : as for `ClassificationPipeline`.
     config, text, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.classification.pipeline import DEFAULT_LABELS, ClassificationPipeline
 
     text = cli.read_text(text, file)
-    pipeline = ClassificationPipeline(cli.load_engine(config))
+    pipeline = ClassificationPipeline(cli.load_engine(config), adapter=adapter)
     result = pipeline(text, tuple(label or DEFAULT_LABELS), multi_label=multi_label, calibrate=calibrate, head=head)
     cli.print_result(
         result.to_dict(),

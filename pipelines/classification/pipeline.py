@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from engine.errors import BadRequest
 from engine.results import Timing
+from pipelines.adapter import TaskAdapter, folder_of, read_adapter
 from pipelines.classification import templates
 from pipelines.classification.heads import Head, load_head
 from pipelines.classification.ngram_head import NgramHead
@@ -63,11 +65,18 @@ class ClassificationPipeline:
     Parameters
     ----------
     engine : a loaded `engine.engine.Engine` of kind "causal", "seq2seq" or "classification".
+    adapter : folder of an adapter that has learnt classification (`brisk train-adapter`): its own labels are scored.
+
+    Raises
+    ------
+    BadModel, BadRequest : see `pipelines.adapter.read_adapter`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, adapter: str | Path | None = None) -> None:
         require_kind(engine, "classification", "causal", "seq2seq", "classification")
         self.engine = engine
+        self.adapter = read_adapter(adapter, "classification")
+        self._folder = folder_of(self.adapter)
         self._priors: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -109,6 +118,8 @@ class ClassificationPipeline:
             return self._by_head(text, labels, load_head(head) if isinstance(head, str) else head)
         if self.engine.info.kind == "classification":
             return self._by_model(text, labels)
+        if self.adapter is not None:
+            return self._by_adapter(text, labels, self.adapter)
         judgement = self.judge(text, labels, multi_label=multi_label)
         chosen = judgement.calibrated if calibrate else judgement.raw
         return ClassificationResult(
@@ -147,7 +158,8 @@ class ClassificationPipeline:
         return Judgement(raw, calibrated, logprobs, run_info(self.engine, timing, shortened))
 
     def _score(self, text: str, choices: Sequence[Sequence[int]]) -> tuple[np.ndarray, Timing]:
-        [scores] = self.engine.score([text_prompt(self.engine, text, templates.INSTRUCTION)], choices)
+        prompt = text_prompt(self.engine, text, templates.INSTRUCTION)
+        [scores] = self.engine.score([prompt], choices, adapter=self._folder)
         return np.array(scores.logprobs, dtype=np.float64), scores.timing
 
     def _prior(self, choices: tuple[str, ...], encoded: Sequence[Sequence[int]]) -> tuple[np.ndarray, list[Timing]]:
@@ -165,6 +177,21 @@ class ClassificationPipeline:
                 self._priors.pop(next(iter(self._priors)))
             self._priors[key] = known
         return known, [timing for _, timing in scored]
+
+    def _by_adapter(self, text: str, labels: Sequence[str], adapter: TaskAdapter) -> ClassificationResult:
+        """The labels that an adapter has learnt, those asked for where it notes none."""
+        names = adapter.labels or tuple(_checked(labels, multi_label=False))
+        encoded = [self.engine.tokenizer.encode(templates.CHOICE.format(label=name), add_bos=False) for name in names]
+        beside = len(text_prompt(self.engine, "", templates.INSTRUCTION)) + 2  # two seams may split anew
+        room = room_for_text(self.engine, beside=beside, max_tokens=max(map(len, encoded)))
+        short, shortened = shorten_text(self.engine.tokenizer, text, room)
+        logprobs, timing = self._score(short, encoded)
+        scores = softmax(logprobs / adapter.temperature)
+        notes = []
+        if adapter.labels and tuple(labels) != DEFAULT_LABELS and set(labels) != set(names):
+            notes.append(f"The adapter knows only its own labels ({', '.join(names)}): those asked for were not used.")
+        info = run_info(self.engine, timing, shortened, notes)
+        return ClassificationResult(_sorted(list(zip(names, scores.tolist(), strict=True))), info)
 
     def _by_model(self, text: str, labels: Sequence[str]) -> ClassificationResult:
         """A sequence-classification model's own labels; other labels asked for are named in a note."""

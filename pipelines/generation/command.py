@@ -18,6 +18,7 @@ def generate(
     config: EngineConfig,
     text: cli.Text = None,
     file: cli.File = None,
+    adapter: cli.Adapter = None,
     as_json: cli.Json = False,
     mode: Annotated[str, typer.Option(help="chat, continue.")] = "chat",
     system: Annotated[str, typer.Option(help="Instruction before the chat.")] = "",
@@ -49,7 +50,7 @@ def generate(
 
     Parameters
     ----------
-    mode, system : as for `GenerationPipeline`.
+    mode, system, adapter : as for `GenerationPipeline`.
     preset : a name in `PRESETS`, the sampling that the options below change.
     max_tokens, min_tokens, temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram_size, seed, stop : as
         in `engine.config.SamplingParams`; None keeps the preset's.
@@ -67,7 +68,7 @@ def generate(
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     params = replace(PRESETS[preset or DEFAULT_PRESET], **changes)
     text = cli.read_text(text, file, "prompt")
-    pipeline = GenerationPipeline(cli.load_engine(config))
+    pipeline = GenerationPipeline(cli.load_engine(config), adapter=adapter)
     if as_json:
         result = pipeline(text, mode=mode, params=params, system=system)  # type: ignore[arg-type]  # checked there
         cli.print_result(result.to_dict(), "", result.info, as_json=True)

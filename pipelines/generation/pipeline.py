@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from engine.config import SamplingParams
 from engine.errors import BadRequest
 from engine.results import Timing
+from pipelines.adapter import folder_of, read_adapter
 from pipelines.generation.results import GenerationResult, GenerationUpdate
 from pipelines.results import Shortened
 from pipelines.text import check_text, require_kind, room_for_text, run_info, shorten_text, stopping
@@ -34,11 +36,18 @@ class GenerationPipeline:
     Parameters
     ----------
     engine : a loaded `engine.engine.Engine` of kind "causal" or "seq2seq".
+    adapter : folder of an adapter that the text is written with (`brisk train-adapter`, or `peft`).
+
+    Raises
+    ------
+    BadModel, BadRequest : see `pipelines.adapter.read_adapter`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, adapter: str | Path | None = None) -> None:
         require_kind(engine, "text generation", "causal", "seq2seq")
         self.engine = engine
+        self.adapter = read_adapter(adapter, "generation")
+        self._folder = folder_of(self.adapter)
 
     def __call__(
         self, prompt: str, *, mode: Mode = "chat", params: SamplingParams = PRESETS[DEFAULT_PRESET], system: str = "",
@@ -102,7 +111,7 @@ class GenerationPipeline:
     ) -> Iterator[GenerationUpdate]:
         text, timing, shown = "", Timing(prompt_tokens=len(ids)), False
         seed = params.seed or 0
-        with stopping(self.engine.stream(ids, params)) as tokens:
+        with stopping(self.engine.stream(ids, params, adapter=self._folder)) as tokens:
             for token in tokens:
                 text += token.text
                 timing = token.timing or timing

@@ -23,13 +23,14 @@ def answer(
     no_answer_threshold: Annotated[
         float | None, typer.Option(help="0 to 1; 1 always answers.", show_default=False)
     ] = None,
+    adapter: cli.Adapter = None,
     as_json: cli.Json = False,
 ) -> None:
     """Find the answer to a question in a text, word for word.
 
     Parameters
     ----------
-    question, top_k, no_answer_threshold : as for `QuestionAnsweringPipeline`.
+    question, top_k, no_answer_threshold, adapter : as for `QuestionAnsweringPipeline`.
     config, context, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
@@ -37,7 +38,7 @@ def answer(
 
     question = check_text(question, "question")
     text = cli.read_text(context, file, "context")
-    pipeline = QuestionAnsweringPipeline(cli.load_engine(config))
+    pipeline = QuestionAnsweringPipeline(cli.load_engine(config), adapter=adapter)
     threshold = DEFAULT_THRESHOLD if no_answer_threshold is None else no_answer_threshold
     result = pipeline(question, text, top_k=top_k, no_answer_threshold=threshold)
     lines = [

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BadRequest
 from engine.results import Span, Timing
+from pipelines.adapter import folder_of, read_adapter
 from pipelines.prompt import text_prompt
 from pipelines.question_answering import prompts
 from pipelines.question_answering.results import Answer, AnswerResult
@@ -44,11 +46,19 @@ class QuestionAnsweringPipeline:
     Parameters
     ----------
     engine : a loaded `engine.engine.Engine` of kind "causal" or "question-answering".
+    adapter : folder of an adapter that has learnt question answering (`brisk train-adapter`). It is asked without
+        examples, and says itself how likely the text holds no answer.
+
+    Raises
+    ------
+    BadModel, BadRequest : see `pipelines.adapter.read_adapter`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, adapter: str | Path | None = None) -> None:
         self.engine = engine
         require_kind(engine, "question answering", "causal", "question-answering")
+        self.adapter = read_adapter(adapter, "question_answering")
+        self._folder = folder_of(self.adapter)
 
     def __call__(
         self,
@@ -74,8 +84,8 @@ class QuestionAnsweringPipeline:
         AnswerResult with `answers`, each `{"answer", "score", "start", "end"}` with `answer == context[start:end]` and
         `score` = probability of the span and of stopping after it, given the prompt (0 to 1), and with
         `no_answer` = m / (m + p), where p is the probability of the `MASS_SPANS` best spans together and m is
-        `prompts.UNANSWERED_MASS`: what the model would not say in words of the context is not there. An extractive
-        model's own null score otherwise.
+        `prompts.UNANSWERED_MASS`: what the model would not say in words of the context is not there. With an adapter m
+        is the probability of `prompts.UNANSWERED`. An extractive model's own null score otherwise.
 
         Raises
         ------
@@ -102,7 +112,7 @@ class QuestionAnsweringPipeline:
 
     def _windows(self, question: str, context: str) -> list[_Window]:
         tokenizer = self.engine.tokenizer
-        bare = prompts.INSTRUCTION.format(first="", last="", question=question)
+        bare = (prompts.ADAPTED if self.adapter else prompts.INSTRUCTION).format(first="", last="", question=question)
         beside = len(text_prompt(self.engine, "", bare)) + 2 * prompts.SHOWN_TOKENS + 4  # seams may split anew
         room = room_for_text(self.engine, beside=beside, max_tokens=MAX_ANSWER_TOKENS)
         _, offsets = tokenizer.encode_with_offsets(context)
@@ -111,6 +121,8 @@ class QuestionAnsweringPipeline:
         return [_Window(offsets[first][0], offsets[last - 1][1]) for first, last in spans]
 
     def _prompt(self, question: str, context: str) -> list[int]:
+        if self.adapter:
+            return text_prompt(self.engine, context, prompts.ADAPTED.format(question=question))
         words = context.split()
         first = " ".join(words[: prompts.SHOWN_WORDS])
         last = " ".join(words[-prompts.SHOWN_WORDS :]).rstrip(".")
@@ -118,6 +130,11 @@ class QuestionAnsweringPipeline:
             first=self._at_most(first), last=self._at_most(last), question=question
         )
         return text_prompt(self.engine, context, instruction)
+
+    @property
+    def _none(self) -> list[int]:
+        """What an adapter says where the text holds no answer."""
+        return self.engine.tokenizer.encode(prompts.UNANSWERED + prompts.END, add_bos=False)
 
     def _at_most(self, piece: str) -> str:
         while len(self.engine.tokenizer.encode(piece)) > prompts.SHOWN_TOKENS:
@@ -129,7 +146,7 @@ class QuestionAnsweringPipeline:
         tokenizer = self.engine.tokenizer
         found: list[Answer] = []
         timings: list[Timing] = []
-        in_text = 0.0
+        no_answer = 1.0
         end = tokenizer.encode(prompts.END, add_bos=False)
         for window in self._windows(question, context):
             piece = context[window.start : window.end]
@@ -137,19 +154,20 @@ class QuestionAnsweringPipeline:
             allowed, offsets = tokenizer.encode_with_offsets(" " + piece)
             places = [(max(0, start - 1) + window.start, end - 1 + window.start) for start, end in offsets]
             began = time.perf_counter()
+            prompt = self._prompt(question, piece)
             search = self.engine.spans(
-                self._prompt(question, piece),
-                allowed,
-                top_k=max(MASS_SPANS, 2 * top_k),
-                max_tokens=max_tokens,
-                end=end,
+                prompt, allowed, top_k=max(MASS_SPANS, 2 * top_k), max_tokens=max_tokens, end=end, adapter=self._folder
             )
+            in_text = sum(math.exp(span.logprob) for span in search.spans[:MASS_SPANS])
+            left = prompts.UNANSWERED_MASS
+            if self.adapter:
+                [said] = self.engine.score([prompt], [self._none], adapter=self._folder)
+                left = math.exp(said.logprobs[0])
+            # The answer is in one window, so the one that is surest of having it decides.
+            no_answer = min(no_answer, left / max(1e-9, left + in_text))
             # The answer comes when the search is over; the speed is that of reading alone.
             timings.append(replace(search.timing, ttft_s=time.perf_counter() - began))
             found += [answer_of_span(context, span, places) for span in search.spans]
-            # The answer is in one window, so the one that is surest of having it decides.
-            in_text = max(in_text, sum(math.exp(span.logprob) for span in search.spans[:MASS_SPANS]))
-        no_answer = prompts.UNANSWERED_MASS / (prompts.UNANSWERED_MASS + in_text)
         return found, no_answer, total_timing(timings)
 
     def _extract(self, question: str, context: str, top_k: int, max_tokens: int) -> tuple[list[Answer], float, Timing]:

@@ -17,3 +17,7 @@ END = "\n"  # ends an answer
 # about another with AUC 0.92 (n = 60), and not those that are made to mislead (0.51, n = 15).
 UNANSWERED_MASS = 0.02
 DEFAULT_THRESHOLD = 0.5
+
+# An adapter needs no examples: it has learnt what an answer looks like, and what to say where the text holds none.
+ADAPTED = "\n\nQuestion: {question}\nAnswer:"
+UNANSWERED = " not in the text"

@@ -43,10 +43,10 @@ class _Listener:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def score(self, prompts: Any, choices: Any) -> Any:
+    def score(self, prompts: Any, choices: Any, *, adapter: Any = None) -> Any:
         raise _Asked(list(prompts[0]), [list(choice) for choice in choices])
 
-    def stream(self, prompt: Any, params: Any = None) -> Any:
+    def stream(self, prompt: Any, params: Any = None, *, adapter: Any = None) -> Any:
         raise _Asked(list(prompt), [])
 
 

@@ -17,19 +17,20 @@ def summarize(
     length: Annotated[str, typer.Option(help="short, medium, long.")] = "medium",
     style: Annotated[str, typer.Option(help="prose, bullets.")] = "prose",
     file: cli.File = None,
+    adapter: cli.Adapter = None,
     as_json: cli.Json = False,
 ) -> None:
     """Summarize a text of any length.
 
     Parameters
     ----------
-    length, style : as for `SummarizationPipeline`.
+    length, style, adapter : as for `SummarizationPipeline`.
     config, text, file, as_json : what the commands of all tasks take (see `pipelines.cli`).
     """
     from pipelines.summarization.pipeline import SummarizationPipeline
 
     text = cli.read_text(text, file)
-    pipeline = SummarizationPipeline(cli.load_engine(config))
+    pipeline = SummarizationPipeline(cli.load_engine(config), adapter=adapter)
     result, stage = None, ""
     for update in pipeline.stream(text, length=length, style=style):  # type: ignore[arg-type]  # checked there
         if update.stage != stage:

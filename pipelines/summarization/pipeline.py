@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from engine.config import SamplingParams
 from engine.errors import BadRequest
 from engine.results import Timing
+from pipelines.adapter import read_adapter
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.prompt import is_chat, text_prompt
 from pipelines.results import total_timing
@@ -43,11 +45,17 @@ class SummarizationPipeline:
     ----------
     engine : a loaded `engine.engine.Engine` of kind "causal" or "seq2seq".
     check : False leaves the model's words as they are.
+    adapter : folder of an adapter that has learnt summarization (`brisk train-adapter`); it writes in prose.
+
+    Raises
+    ------
+    BadModel, BadRequest : see `pipelines.adapter.read_adapter`.
     """
 
-    def __init__(self, engine: Engine, *, check: bool = True) -> None:
+    def __init__(self, engine: Engine, *, check: bool = True, adapter: str | Path | None = None) -> None:
         require_kind(engine, "summarization", "causal", "seq2seq")
         self.engine = engine
+        self.adapter = read_adapter(adapter, "summarization")
         self.judge = ClassificationPipeline(engine) if check and engine.info.kind == "causal" else None
 
     def __call__(
@@ -199,7 +207,9 @@ class SummarizationPipeline:
     ) -> Iterator[tuple[str, Timing]]:
         """The tidied summary of one text that fits, after each token; "cancelled" when it looped."""
         written, timing = "", Timing(prompt_tokens=0)
-        with stopping(self.engine.stream(self._prompt(text, length, style), params)) as tokens:
+        adapter = self.adapter.folder if self.adapter and style == "prose" else None
+        prompt = self._prompt(text, "medium" if adapter else length, style)  # it knows one instruction
+        with stopping(self.engine.stream(prompt, params, adapter=adapter)) as tokens:
             for token in tokens:
                 written += token.text
                 timing = token.timing or timing

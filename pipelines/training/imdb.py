@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.measure.reviews import Split, clean_review, read_unlabelled
+from engine.measure.reviews import Split, clean_review, draw, read_unlabelled
 from engine.measure.statistics import share
 from pipelines.classification.contrast import read_contrast
 from pipelines.classification.rows import Row
 from pipelines.evaluation.data import LABELS, balanced_sample, load_reviews, text_key, unique_reviews, without
+from pipelines.question_answering.imdb import RATING, stated_ratings
+from pipelines.training.lessons import Lesson
 
 if TYPE_CHECKING:
     from pipelines.training.options import TransformerOptions
     from pipelines.training.transformer import Trained
 
+SHORT = 1_800  # characters of a review that is asked for its rating
 FEW = 40  # texts that a model of GPT-2's size is measured on
 
 
@@ -49,6 +52,36 @@ def unlabelled_rows(count: int) -> tuple[list[Row], str]:
             rows.append(Row(text, "", f"unsupervised/{i}"))
     rows = rows[: count or None]
     return rows, f"{source}, {len(rows):,} reviews without a label, each text once, none of train or test"
+
+
+def imdb_lessons(count: int, seed: int, leave_out: Path | None) -> tuple[list[Lesson], str]:
+    """Reviews of train with their labels as lessons of classification, and the sentence that says which.
+
+    Parameters
+    ----------
+    count, seed, leave_out : as for `imdb_rows`.
+
+    Returns
+    -------
+    Lessons of which those about one film stay together, and the sentence.
+    """
+    rows, source = imdb_rows("train", count, seed, leave_out)
+    return [Lesson(row.text, "", row.label, row.name, row.about) for row in rows], source
+
+
+def rating_lessons(count: int, seed: int) -> list[Lesson]:
+    """Reviews of train that are asked for their rating, two of three state one; the short ones alone."""
+    asked = ("What is the rating?", "How many points out of ten does it get?", "Which score does the writer give?")
+    found = [review for review in unique_reviews("train").reviews if len(review.text) < SHORT]
+    lessons, left = [], {True: count - count // 3, False: count // 3}
+    for i, review in enumerate(draw(found, len(found), seed)):
+        stated = stated_ratings(review.text)
+        if left[bool(stated)] and len(stated) < 3:
+            left[bool(stated)] -= 1
+            question = RATING if i % 2 else asked[i // 2 % len(asked)]
+            answer = stated[-1].group() if stated else ""
+            lessons.append(Lesson(review.text, question, answer, review.id, review.film or ""))
+    return lessons
 
 
 def report(trained: Trained, options: TransformerOptions, count: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 from engine.errors import BadRequest
 from engine.training.loop import LoopOptions
@@ -119,14 +119,17 @@ def config(name: str) -> TransformerOptions:
     return CONFIGS[name][1]
 
 
-def changed(options: TransformerOptions, changes: Sequence[str]) -> TransformerOptions:
+T = TypeVar("T")
+
+
+def changed(options: T, changes: Sequence[str]) -> T:
     """The options with some fields given anew, "name=value" each; a hyphen in a name is as good as an underscore.
 
     Raises
     ------
     BadRequest : there is no such field, or its value is of another kind or out of range.
     """
-    hints = get_type_hints(TransformerOptions)
+    hints = get_type_hints(type(options))
     given: dict[str, Any] = {}
     for change in changes:
         name, equals, value = change.partition("=")
@@ -139,10 +142,10 @@ def changed(options: TransformerOptions, changes: Sequence[str]) -> TransformerO
         except (KeyError, ValueError) as error:
             wanted = {int: "a whole number", float: "a number", bool: "yes or no"}[kind]
             raise BadRequest(f"--set {name} is '{value}': give {wanted}.") from error
-    return replace(options, **given)
+    return cast(T, replace(cast(Any, options), **given))
 
 
-def listed(options: TransformerOptions) -> list[str]:
+def listed(options: Any) -> list[str]:
     """A line for each field: its value, and what it is."""
     lines = []
     for one in fields(options):

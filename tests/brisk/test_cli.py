@@ -19,7 +19,7 @@ from pipelines import TASKS
 from pipelines.cli import run_app
 
 ROOT = Path(brisk.__file__).parent.parent
-MORE = ("evaluate", "train", "distill", "bench", "check", "space")
+MORE = ("evaluate", "train", "train-adapter", "distill", "bench", "check", "space")
 COMMANDS = ("serve", *(name for task in TASKS.values() for name in task.commands), *MORE)
 SCREEN = 40  # lines of a tall terminal
 

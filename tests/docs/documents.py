@@ -94,7 +94,7 @@ def call(document: str, line: str) -> Call:
     if re.fullmatch(r"(\.venv/bin/)?python3?", words[0]) and words[1:2] == ["-m"]:
         words = words[2:]
     name, rest = words[0], words[1:]
-    if name in GROUPS and rest and re.fullmatch(r"[a-z]+", rest[0]):
+    if name in GROUPS and rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]):
         name, rest = f"{name} {rest[0]}", rest[1:]
     return Call(document, name, tuple(rest))
 

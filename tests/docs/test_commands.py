@@ -41,7 +41,7 @@ def help_of(command: str) -> str:
 
 
 def test_the_commands_are_found() -> None:
-    more = {"serve", "evaluate", "label", "train", "distill", "bench", "check", "space"}
+    more = {"serve", "evaluate", "label", "train", "train-adapter", "distill", "bench", "check", "space"}
     assert {f"brisk {name}" for name in more | {task.command for task in TASKS.values()}} <= set(COMMANDS)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
+from engine.model.adapters.shelf import Adapter
 from engine.results import Completion, EngineInfo, FinishReason, Scores, Span, SpanSearch, Timing, Token, TokenLogprobs
 from engine.serving.cancellation import current
 
@@ -103,6 +104,7 @@ class FakeEngine:
         self.read: list[list[int]] = []
         self.computed = 0
         self.params: list[SamplingParams] = []
+        self.adapters: list[Adapter] = []
         self.configs: list[EngineConfig] = []
         self.config = EngineConfig()
         self.steps = 0
@@ -129,9 +131,16 @@ class FakeEngine:
         seconds = (len(ids) - reused) / 100
         return text, Timing(len(ids), reused, ttft_s=seconds, prefill_s=seconds)
 
-    def stream(self, prompt: str | Sequence[int], params: SamplingParams = SamplingParams()) -> Iterator[Token]:  # noqa: B008
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams = SamplingParams(),  # noqa: B008
+        *,
+        adapter: Adapter = None,
+    ) -> Iterator[Token]:
         text, timing = self._read(prompt, params.max_tokens)
         self.params.append(params)
+        self.adapters.append(adapter)
         written = self.reply(text)
         for stop in params.stop:
             written = written.split(stop)[0]
@@ -156,8 +165,9 @@ class FakeEngine:
             done.append(Completion(text, tuple(t.id for t in tokens), None, None, params.seed or 0, tokens[-1].timing))
         return done
 
-    def score(self, prompts: Any, choices: Sequence[str | Sequence[int]]) -> list[Scores]:
+    def score(self, prompts: Any, choices: Sequence[str | Sequence[int]], *, adapter: Adapter = None) -> list[Scores]:
         single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], int))
+        self.adapters.append(adapter)
         scores = []
         for prompt in [prompts] if single else prompts:
             text, timing = self._read(prompt, 0)
@@ -174,7 +184,9 @@ class FakeEngine:
         top_k: int = 1,
         max_tokens: int = 32,
         end: str | Sequence[int] = "\n",
+        adapter: Adapter = None,
     ) -> SpanSearch:
+        self.adapters.append(adapter)
         text, timing = self._read(prompt, 0)
         wanted = self.find(text).split()
         pieces = [self.tokenizer.decode([id]).strip() for id in allowed]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from engine.config import EngineConfig, SamplingParams
 from engine.errors import BadRequest
+from engine.model.adapters.shelf import Adapter
 from engine.results import Scores, SpanSearch, Token
 from pipelines.ui.holder import EngineHolder
 from tests.pipelines.fake_engine import FakeEngine
@@ -31,15 +32,21 @@ class PacedEngine(FakeEngine):
         if self.closed:
             raise BadRequest("The engine was closed: load it again.")
 
-    def stream(self, prompt: str | Sequence[int], params: SamplingParams = SamplingParams()) -> Iterator[Token]:  # noqa: B008
-        for token in super().stream(prompt, params):
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams = SamplingParams(),  # noqa: B008
+        *,
+        adapter: Adapter = None,
+    ) -> Iterator[Token]:
+        for token in super().stream(prompt, params, adapter=adapter):
             self._step()
             yield token
 
-    def score(self, prompts: Any, choices: Sequence[str | Sequence[int]]) -> list[Scores]:
+    def score(self, prompts: Any, choices: Sequence[str | Sequence[int]], *, adapter: Adapter = None) -> list[Scores]:
         self._step()
         self.steps += 1
-        return super().score(prompts, choices)
+        return super().score(prompts, choices, adapter=adapter)
 
     def spans(self, prompt: Any, allowed: Sequence[int], **options: Any) -> SpanSearch:
         self._step()
