@@ -21,13 +21,11 @@ class TaskAdapter:
     folder : as PEFT saves it.
     task : that it learnt; "" where nothing is noted, as of one trained elsewhere.
     labels : of a classification, in the order of training.
-    temperature : that a classification's log-probabilities are divided by.
     """
 
     folder: Path
     task: str = ""
     labels: tuple[str, ...] = ()
-    temperature: float = 1.0
 
 
 def read_adapter(folder: str | Path | None, task: str) -> TaskAdapter | None:
@@ -49,10 +47,7 @@ def read_adapter(folder: str | Path | None, task: str) -> TaskAdapter | None:
     file = folder / "adapter_config.json"
     try:
         noted: Any = json.loads(file.read_text(encoding="utf-8")).get(NOTED) or {}
-        found = TaskAdapter(
-            folder, str(noted.get("task", "")), tuple(map(str, noted.get("labels", ()))),
-            float(noted.get("temperature", 1.0)),
-        )  # fmt: skip
+        found = TaskAdapter(folder, str(noted.get("task", "")), tuple(map(str, noted.get("labels", ()))))
     except OSError as error:
         reason = error.strerror or error
         raise BadModel(f"{folder} is no adapter: there is no adapter_config.json in it ({reason}).") from error

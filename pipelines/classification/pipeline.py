@@ -114,12 +114,14 @@ class ClassificationPipeline:
         UserError : no such head.
         """
         text = check_text(text)
+        if head is not None and self.adapter is not None:
+            raise BadRequest("A head and an adapter are given, and each has labels of its own: give one of them.")
         if head is not None:
             return self._by_head(text, labels, load_head(head) if isinstance(head, str) else head)
         if self.engine.info.kind == "classification":
             return self._by_model(text, labels)
         if self.adapter is not None:
-            return self._by_adapter(text, labels, self.adapter)
+            return self._by_adapter(text, labels, self.adapter, multi_label)
         judgement = self.judge(text, labels, multi_label=multi_label)
         chosen = judgement.calibrated if calibrate else judgement.raw
         return ClassificationResult(
@@ -178,7 +180,9 @@ class ClassificationPipeline:
             self._priors[key] = known
         return known, [timing for _, timing in scored]
 
-    def _by_adapter(self, text: str, labels: Sequence[str], adapter: TaskAdapter) -> ClassificationResult:
+    def _by_adapter(
+        self, text: str, labels: Sequence[str], adapter: TaskAdapter, multi_label: bool
+    ) -> ClassificationResult:
         """The labels that an adapter has learnt, those asked for where it notes none."""
         names = adapter.labels or tuple(_checked(labels, multi_label=False))
         encoded = [self.engine.tokenizer.encode(templates.CHOICE.format(label=name), add_bos=False) for name in names]
@@ -186,10 +190,12 @@ class ClassificationPipeline:
         room = room_for_text(self.engine, beside=beside, max_tokens=max(map(len, encoded)))
         short, shortened = shorten_text(self.engine.tokenizer, text, room)
         logprobs, timing = self._score(short, encoded)
-        scores = softmax(logprobs / adapter.temperature)
+        scores = softmax(logprobs)
         notes = []
         if adapter.labels and tuple(labels) != DEFAULT_LABELS and set(labels) != set(names):
             notes.append(f"The adapter knows only its own labels ({', '.join(names)}): those asked for were not used.")
+        if multi_label:
+            notes.append("The adapter judges its labels against one another, and not each for itself.")
         info = run_info(self.engine, timing, shortened, notes)
         return ClassificationResult(_sorted(list(zip(names, scores.tolist(), strict=True))), info)
 

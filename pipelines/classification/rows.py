@@ -1,13 +1,16 @@
-"""Labelled texts to learn from: rows of a CSV or JSONL file, checked before anything is fitted on them."""
+"""Labelled texts to learn from: rows of a file, checked before anything is fitted on them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.measure.reviews import BadData
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MIN_ROWS = 5  # rows of a label: one a fold
 
@@ -33,8 +36,41 @@ def labels_of(rows: Iterable[Row]) -> list[str]:
     return sorted(counts)
 
 
+def read_table(path: Path, columns: Sequence[str], hint: str = "") -> DataFrame:
+    """A file of rows that has these columns.
+
+    Parameters
+    ----------
+    path : .csv, .jsonl or .parquet.
+    columns : that it must have; it may have others.
+    hint : what to do where one is missing.
+
+    Raises
+    ------
+    BadData : it cannot be read, or lacks a column.
+    """
+    import pandas as pd
+
+    readers: dict[str, Any] = {
+        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False),
+        ".jsonl": lambda: pd.read_json(path, lines=True, dtype=False),
+        ".parquet": lambda: pd.read_parquet(path),
+    }
+    if path.suffix not in readers:
+        raise BadData(f"{path} is neither .csv nor .jsonl nor .parquet: give one of them, or imdb.")
+    try:
+        frame: DataFrame = readers[path.suffix]()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise BadData(f"{path} cannot be read ({reason}): give a {path.suffix[1:].upper()} file.") from error
+    for column in columns:
+        if column not in frame.columns:
+            raise BadData(f"{path} has no column '{column}': it has {', '.join(map(str, frame.columns))}{hint}.")
+    return frame
+
+
 def read_rows(path: Path, text_column: str, label_column: str) -> list[Row]:
-    """Rows of a CSV or JSONL file.
+    """Rows of a file that `read_table` reads.
 
     Parameters
     ----------
@@ -45,22 +81,7 @@ def read_rows(path: Path, text_column: str, label_column: str) -> list[Row]:
     ------
     BadData : it cannot be read, lacks a column, or a row (whose number is given) has no text or no label.
     """
-    import pandas as pd
-
-    readers: dict[str, Any] = {
-        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False),
-        ".jsonl": lambda: pd.read_json(path, lines=True, dtype=False),
-    }
-    if path.suffix not in readers:
-        raise BadData(f"{path} is neither .csv nor .jsonl: give one of them, or imdb.")
-    try:
-        frame = readers[path.suffix]()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise BadData(f"{path} cannot be read ({reason}): give a {path.suffix[1:].upper()} file.") from error
-    for column in (text_column, label_column):
-        if column not in frame.columns:
-            raise BadData(f"{path} has no column '{column}': it has {', '.join(map(str, frame.columns))}.")
+    frame = read_table(path, (text_column, label_column))
     rows: list[Row] = []
     for i, (text, label) in enumerate(zip(frame[text_column], frame[label_column], strict=True), 1):
         if not isinstance(text, str) or not text.strip():

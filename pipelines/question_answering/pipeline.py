@@ -56,7 +56,10 @@ class QuestionAnsweringPipeline:
 
     def __init__(self, engine: Engine, *, adapter: str | Path | None = None) -> None:
         self.engine = engine
-        require_kind(engine, "question answering", "causal", "question-answering")
+        if adapter is None:
+            require_kind(engine, "question answering", "causal", "question-answering")
+        else:
+            require_kind(engine, "question answering with an adapter", "causal")
         self.adapter = read_adapter(adapter, "question_answering")
         self._folder = folder_of(self.adapter)
 

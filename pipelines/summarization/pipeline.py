@@ -28,6 +28,8 @@ REPLACED = "The model's own words {fault}, so these are sentences of the text it
 PARTS_REPLACED = (
     "In {count} of the parts read, the text's own sentences took the place of the model's, which did not hold."
 )
+ONE_LENGTH = "The adapter has learnt one length, which is medium: it wrote as for that, up to the tokens asked for."
+BARE_BULLETS = "The adapter has learnt prose alone: the bare model wrote these bullets."
 LOOPED = "The model began to repeat itself and was stopped there; what it said twice stands once."
 
 
@@ -141,6 +143,8 @@ class SummarizationPipeline:
     ) -> Iterator[SummaryUpdate]:
         timings: list[Timing] = []
         notes: list[str] = []
+        if self.adapter and (style != "prose" or length != "medium"):
+            notes.append(ONE_LENGTH if style == "prose" else BARE_BULLETS)
         faults: list[str] = []
         draft: str | None = None
         parts = split_text(self.engine.tokenizer, text, room)

@@ -13,23 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from engine.errors import BadRequest
 from engine.measure.machine import machine, versions
 from engine.model.adapters.save import save_lora
 from engine.training.adapted import Adapted, bare
-from engine.training.asked import Asked, AskedBatch, Question
+from engine.training.asked import Asked, Question
 from engine.training.log import Log
-from engine.training.loop import LoopOptions, Measured, Validation, train
-from engine.training.losses import IGNORED
+from engine.training.loop import LoopOptions, train
 from engine.training.optimizers import make_optimizer
 from pipelines.adapter import NOTED
 from pipelines.training.lessons import TASKS, Lesson, framing, invocation, questions
+from pipelines.training.objectives import answering, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from engine.engine import Engine
 
 CHECKPOINTS = "checkpoints"
@@ -65,10 +62,7 @@ class AdapterOptions:
             (self.batch >= 1, f"batch is {self.batch}: give 1 or more."),
             (self.max_tokens >= 16, f"max_tokens is {self.max_tokens}: give 16 or more."),
             (0 < self.validation < 1, f"validation is {self.validation}: give a share between 0 and 1."),
-            (
-                0 <= self.test < 1 - self.validation,
-                f"test is {self.test}: give a share that leaves some rows.",
-            ),
+            (0 <= self.test < 1 - self.validation, f"test is {self.test}: give a share that leaves some rows."),
         ]
         for holds, sentence in rules:
             if not holds:
@@ -82,10 +76,11 @@ class AdapterOptions:
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """What came of it: its folder, the lessons that nothing was chosen on, a record for each epoch, and minutes of
-    training."""
+    """What came of it: its folder, the labels of a classification, the lessons that nothing was chosen on, a record for
+    each epoch, and minutes of training."""
 
     folder: Path
+    labels: list[str]
     tested: list[Lesson]
     history: list[dict[str, Any]]
     minutes: float
@@ -126,7 +121,7 @@ def train_adapter(
     learnt = answering(model)
     optimizer = make_optimizer("adamw", [{"params": list(model.parameters())}], o.lr, 0.0)
     position = train(
-        model, optimizer, learnt, data, lambda: measured(learnt, validation), o.loop(), folder / CHECKPOINTS,
+        model, optimizer, learnt, data, lambda: measure(learnt, validation), o.loop(), folder / CHECKPOINTS,
         _run(engine, data.questions, validation.questions, o), log,
     )  # fmt: skip
     labels = sorted({lesson.answer for lesson in lessons}) if o.task == "classification" else []
@@ -138,7 +133,7 @@ def train_adapter(
     }  # fmt: skip
     begins = invocation(framing(o.task, engine), engine)
     save_lora(model.lora(folder.name, begins), arch, folder, engine.info.model, {NOTED: about})
-    return TrainedAdapter(folder, tested, position.history, position.seconds / 60)
+    return TrainedAdapter(folder, labels, tested, position.history, position.seconds / 60)
 
 
 def split(lessons: Sequence[Lesson], shares: Sequence[float], seed: int) -> list[list[Lesson]]:
@@ -168,28 +163,6 @@ def split(lessons: Sequence[Lesson], shares: Sequence[float], seed: int) -> list
     for lesson in lessons:
         parts[part_of[lesson.about or lesson.text]].append(lesson)
     return parts
-
-
-def answering(model: Adapted) -> Callable[[AskedBatch], Measured]:
-    """The loop's objective: cross-entropy over the answers' tokens. Right are those that would be written."""
-
-    def objective(batch: AskedBatch) -> Measured:
-        said = batch.targets != IGNORED
-        logits = model.logits(model.hidden(batch.ids, batch.lengths, batch.past)[said])
-        targets = batch.targets[said]
-        right = int((logits.argmax(-1) == targets).sum())
-        return Measured(functional.cross_entropy(logits, targets), len(targets), right)
-
-    return objective
-
-
-def measured(objective: Callable[[AskedBatch], Measured], data: Asked) -> Validation:
-    """Mean loss and share of right tokens over all questions."""
-    sums = np.zeros(3)
-    for rows in data.in_order():
-        found = objective(data.batch(rows))
-        sums += [float(found.loss) * found.targets, found.right or 0, found.targets]
-    return Validation(sums[0] / sums[2], sums[1] / sums[2])
 
 
 def _run(engine: Engine, own: Sequence[Question], held: Sequence[Question], options: AdapterOptions) -> str:

@@ -46,7 +46,6 @@ def train_adapter(
     changes : "name=value" of `AdapterOptions`.
     config : the engine; its model is what learns, in fp32 behind what this precision reads.
     """
-    from engine.engine import Engine
     from engine.measure.command import say
     from engine.training.log import Log
     from pipelines.training.adapter import AdapterOptions, train_adapter
@@ -60,6 +59,8 @@ def train_adapter(
             print(line, flush=True)
         return
     options = changed(options, changes or [])
+    if options.task != task:
+        raise BadRequest(f"--task says {task} and --set task={options.task}: leave the latter out.")
     if rows < 0 or ratings < 0:
         raise BadRequest("--rows and --ratings take 0 or more.")
     if task != "question_answering" and ratings:
@@ -83,13 +84,13 @@ def train_adapter(
 
         lessons = [*lessons, *rating_lessons(ratings, options.seed)]
         source += f" and {ratings:,} reviews of IMDB train asked for their rating"
-    engine = Engine(config)
-    log = Log(say)
-    try:
-        trained = train_adapter(engine, lessons, options, output, log, source)
-    finally:
-        log.close()
-    say(f"Trained in {trained.minutes:.1f} minutes. On the {len(trained.tested):,} rows held out:")
-    for line in compare(engine, trained, task):
-        say(line)
+    with cli.load_engine(config) as engine:
+        log = Log(say)
+        try:
+            trained = train_adapter(engine, lessons, options, output, log, source)
+        finally:
+            log.close()
+        say(f"Trained in {trained.minutes:.1f} minutes. On the {len(trained.tested):,} rows held out:")
+        for line in compare(engine, trained, task):
+            say(line)
     print(output, flush=True)

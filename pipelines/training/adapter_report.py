@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from engine.measure.statistics import Figure, auc, mean
+from engine.measure.reviews import draw
+from engine.measure.statistics import auc, mean
 from pipelines.classification.pipeline import ClassificationPipeline
 from pipelines.question_answering import spans
 from pipelines.question_answering.pipeline import QuestionAnsweringPipeline
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pipelines.training.adapter import TrainedAdapter
 
 MOST = 300  # lessons that are measured on
+NO_ANSWER = "no answer"  # the scores of what is judged by its order alone
 Values = dict[str, list[float]]
 
 
@@ -34,55 +37,48 @@ def compare(engine: Engine, trained: TrainedAdapter, task: str) -> list[str]:
     trained : the adapter and the lessons held out.
     task : its name.
     """
-    lessons = trained.tested[:MOST]
+    lessons = draw(trained.tested, MOST, 0)
     if not lessons:
         return ["No lesson was held out (test is 0)."]
-    bare, adapted = (_MEASURES[task](engine, lessons, folder) for folder in (None, trained.folder))
+    measure = partial(_classification, labels=trained.labels) if task == "classification" else _MEASURES[task]
+    bare, adapted = (measure(engine, lessons, folder) for folder in (None, trained.folder))
     lines = []
-    for name in bare:
+    for name in [name for name in bare if name != NO_ANSWER and bare[name]]:
         before, after = mean(name, bare[name]), mean(name, adapted[name])
         gained = mean(name, [b - a for a, b in zip(bare[name], adapted[name], strict=True)])
         lines.append(
             f"{name}: bare {before.text()} {before.interval()}, adapter {after.text()} {after.interval()}, "
             f"difference {gained.signed()} {gained.interval()}, n = {gained.n:,}."
         )
-    if task == "question_answering" and len({bool(lesson.answer) for lesson in lessons}) == 2:
-        lines += _no_answer(lessons, engine, trained.folder)
+    missing = [int(not lesson.answer) for lesson in lessons]
+    if NO_ANSWER in bare and len(set(missing)) == 2:
+        before, after = (auc(NO_ANSWER, missing, found[NO_ANSWER]) for found in (bare, adapted))
+        lines.append(
+            f"AUC of 'no answer', {sum(missing)} of which have none: bare {before.text()} {before.interval()}, adapter "
+            f"{after.text()} {after.interval()}, n = {after.n:,}."
+        )
     return lines
 
 
-def _classification(engine: Engine, lessons: Sequence[Lesson], adapter: Path | None) -> Values:
+def _classification(engine: Engine, lessons: Sequence[Lesson], adapter: Path | None, labels: Sequence[str]) -> Values:
     pipeline = ClassificationPipeline(engine, adapter=adapter)
-    labels = sorted({lesson.answer for lesson in lessons})
-    if len(labels) < 2:
-        labels = [*labels, "other"]
-    return {
-        "accuracy": [
-            float(pipeline(lesson.text, labels).scores[0]["label"] == lesson.answer.strip()) for lesson in tqdm(lessons)
-        ]
-    }
+    found = [pipeline(lesson.text, labels).scores[0]["label"] for lesson in tqdm(lessons)]
+    return {"accuracy": [float(label == lesson.answer) for label, lesson in zip(found, lessons, strict=True)]}
 
 
 def _answers(engine: Engine, lessons: Sequence[Lesson], adapter: Path | None) -> Values:
     pipeline = QuestionAnsweringPipeline(engine, adapter=adapter)
-    asked = [lesson for lesson in lessons if lesson.answer]
-    results = [pipeline(lesson.question, lesson.text, no_answer_threshold=1) for lesson in tqdm(asked)]
-    found = [result.answers[0]["answer"] for result in results]
+    results = [pipeline(lesson.question, lesson.text, no_answer_threshold=1) for lesson in tqdm(lessons)]
+    answered = [
+        (result.answers[0]["answer"], [lesson.answer])
+        for result, lesson in zip(results, lessons, strict=True)
+        if lesson.answer
+    ]
     return {
-        "F1, answered": [spans.f1(said, [lesson.answer]) for said, lesson in zip(found, asked, strict=True)],
-        "exact, answered": [spans.exact(said, [lesson.answer]) for said, lesson in zip(found, asked, strict=True)],
+        "F1, answered": [spans.f1(said, gold) for said, gold in answered],
+        "exact, answered": [spans.exact(said, gold) for said, gold in answered],
+        NO_ANSWER: [result.no_answer for result in results],
     }
-
-
-def _no_answer(lessons: Sequence[Lesson], engine: Engine, adapter: Path) -> list[str]:
-    gold = [int(not lesson.answer) for lesson in lessons]
-    lines = []
-    for name, folder in (("bare", None), ("adapter", adapter)):
-        pipeline = QuestionAnsweringPipeline(engine, adapter=folder)
-        scores = [pipeline(lesson.question, lesson.text).no_answer for lesson in tqdm(lessons)]
-        figure: Figure = auc("no answer", gold, scores)
-        lines.append(f"AUC of 'no answer', {name}: {figure.text()} {figure.interval()}, n = {figure.n:,}.")
-    return lines
 
 
 def _summaries(engine: Engine, lessons: Sequence[Lesson], adapter: Path | None) -> Values:
@@ -110,7 +106,6 @@ def _completions(engine: Engine, lessons: Sequence[Lesson], adapter: Path | None
 
 
 _MEASURES: dict[str, Callable[[Engine, Sequence[Lesson], Path | None], Values]] = {
-    "classification": _classification,
     "question_answering": _answers,
     "summarization": _summaries,
     "generation": _completions,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.measure.reviews import BadData
+from pipelines.classification.rows import read_table
 from pipelines.training.lessons import Lesson
 
 # Task -> what a row has: text, question (where there is one), answer.
@@ -53,37 +54,18 @@ def read_lessons(path: Path, task: str, columns: tuple[str, str, str]) -> list[L
     ------
     BadData : it cannot be read, lacks a column, or a row (whose number is given) lacks something.
     """
-    import pandas as pd
-
-    readers: dict[str, Any] = {
-        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False),
-        ".jsonl": lambda: pd.read_json(path, lines=True, dtype=False),
-        ".parquet": lambda: pd.read_parquet(path),
-    }
-    if path.suffix not in readers:
-        raise BadData(f"{path} is none of {', '.join(readers)}: give one of them.")
-    try:
-        frame = readers[path.suffix]()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise BadData(f"{path} cannot be read ({reason}): give a {path.suffix[1:].upper()} file.") from error
-    for column in filter(None, columns):
-        if column not in frame.columns:
-            raise BadData(
-                f"{path} has no column '{column}': it has {', '.join(map(str, frame.columns))} (--column says which is "
-                "which)."
-            )
+    frame = read_table(path, [name for name in columns if name], " (--column says which is which)")
     text_column, question_column, answer_column = columns
     lessons = []
     for i, row in enumerate(frame.to_dict("records"), 1):
-        text, answer = row[text_column], _first(row[answer_column])
+        text, answer = row[text_column], _first(row[answer_column]).strip()
         question = row[question_column] if question_column else ""
         for column, value in ((text_column, text), (question_column, question)):
             if column and not (isinstance(value, str) and value.strip()):
                 raise BadData(f"Row {i:,} of {path} has nothing in '{column}': fill it, or leave the row out.")
-        if not answer.strip() and task != "question_answering":
+        if not answer and task != "question_answering":
             raise BadData(f"Row {i:,} of {path} has nothing in '{answer_column}': fill it, or leave the row out.")
-        if task == "question_answering" and answer.strip() and answer.strip() not in text:
+        if task == "question_answering" and answer and answer not in text:
             raise BadData(
                 f"The answer in row {i:,} of {path} does not stand in its text word for word: copy it from there."
             )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from engine.training import losses
+from engine.training.adapted import Adapted
+from engine.training.asked import Asked, AskedBatch
 from engine.training.data import Batch, Labelled, Packed, pack
 from engine.training.loop import Measured, Validation
 from engine.training.transformer import Transformer
@@ -57,8 +60,22 @@ def language_model(model: Transformer) -> Callable[[Batch], Measured]:
     return objective
 
 
+def answering(model: Adapted) -> Callable[[AskedBatch], Measured]:
+    """The loop's objective of questions: cross-entropy over the answers' tokens. Right are those that would be
+    written."""
+
+    def objective(batch: AskedBatch) -> Measured:
+        said = batch.targets != losses.IGNORED
+        logits = model.logits(model.hidden(batch.ids, batch.lengths, batch.past)[said])
+        targets = batch.targets[said]
+        right = int((logits.argmax(-1) == targets).sum())
+        return Measured(functional.cross_entropy(logits, targets), len(targets), right)
+
+    return objective
+
+
 @torch.inference_mode()
-def measure(objective: Callable[[Batch], Measured], data: Labelled | Packed) -> Validation:
+def measure(objective: Callable[[Any], Measured], data: Labelled | Packed | Asked) -> Validation:
     """Mean loss in nats a target, and the share that is right."""
     loss = count = right = 0.0
     counts_right = False

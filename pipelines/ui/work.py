@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 BEAT_S = 0.25  # the longest a waiting screen goes without a sign of life
 FRAME_S = 0.04  # the shortest time between two updates: 25 a second look smooth
-# All requests together: each update costs the page that draws it and this process about 5 ms of a core, which decoding
-# would use where both share cores (`python -m tests.browser.streams`).
+# All requests together: an update costs this process and the page that draws it time of a core, which decoding could
+# use where both share cores (`python -m tests.browser.streams`).
 UPDATES_PER_S = 50
 
 

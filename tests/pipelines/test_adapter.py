@@ -30,9 +30,9 @@ def noted(folder: Path, **brisk: Any) -> Path:
 
 def test_what_training_noted_is_read(tmp_path: Path) -> None:
     assert read_adapter(None, "classification") is None and folder_of(None) is None
-    made = noted(tmp_path / "a", task="classification", labels=["bad", "good"], temperature=2.0)
+    made = noted(tmp_path / "a", task="classification", labels=["bad", "good"])
     found = read_adapter(str(made), "classification")
-    assert found == TaskAdapter(made, "classification", ("bad", "good"), 2.0) and folder_of(found) == made
+    assert found == TaskAdapter(made, "classification", ("bad", "good")) and folder_of(found) == made
     foreign = noted(tmp_path / "b")
     assert read_adapter(foreign, "generation") == TaskAdapter(foreign)
 
@@ -73,3 +73,20 @@ def test_an_adapter_writes(tmp_path: Path) -> None:
         made: Any = pipeline(engine, adapter=folder)
         made(CONTEXT)
         assert engine.adapters[0] == folder
+
+
+def test_what_an_adapter_does_not_do_is_said(tmp_path: Path) -> None:
+    engine: Any = FakeEngine(reply=lambda prompt: "A baker built the mill.")
+    classify = ClassificationPipeline(engine, adapter=noted(tmp_path / "a", labels=["dull", "bright"]))
+    assert "against one another" in classify("Fine.", multi_label=True).info.notes[0]
+    with pytest.raises(BadRequest, match="A head and an adapter are given"):
+        classify("Fine.", head="imdb-sentiment")
+    summarize = SummarizationPipeline(engine, adapter=noted(tmp_path / "b", task="summarization"), check=False)
+    assert not summarize(CONTEXT).info.notes
+    assert "one length, which is medium" in summarize(CONTEXT, length="short").info.notes[0]
+    before = len(engine.adapters)
+    assert "the bare model wrote these bullets" in summarize(CONTEXT, style="bullets").info.notes[0]
+    assert set(engine.adapters[before:]) == {None}
+    with pytest.raises(BadRequest, match="cannot do question answering with an adapter: load a causal model"):
+        extractive: Any = FakeEngine(kind="question-answering")
+        QuestionAnsweringPipeline(extractive, adapter=noted(tmp_path / "c"))

@@ -95,3 +95,15 @@ def test_lessons_about_one_thing_stay_together() -> None:
 def test_bad_options_are_one_sentence(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadRequest, match=sentence):
         AdapterOptions(**{"task": "classification", **options})
+
+
+def test_the_report_on_questions_has_those_without_an_answer(engine: Engine, tmp_path: Path) -> None:
+    lessons = [
+        Lesson(f"Film {i} cost {i} euros.", "How much?", f"{i} euros" if i % 2 else "", f"row {i}") for i in range(20)
+    ]
+    options = AdapterOptions("question_answering", rank=2, epochs=1, validation=0.2, test=0.4)
+    trained = train_adapter(engine, lessons, options, tmp_path / "a", Log(lambda sentence: None, bar=False))
+    lines = compare(engine, trained, "question_answering")
+    assert [line.partition(":")[0].partition(" of which")[0] for line in lines] == [
+        "F1, answered", "exact, answered", f"AUC of 'no answer', {sum(not one.answer for one in trained.tested)}",
+    ]  # fmt: skip

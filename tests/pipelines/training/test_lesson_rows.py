@@ -65,7 +65,7 @@ def test_bad_rows_are_named(tmp_path: Path, frame: dict[str, list[str]], task: s
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"is none of .csv, .jsonl, .parquet"):
+    with pytest.raises(BadData, match=r"is neither \.csv nor \.jsonl nor \.parquet"):
         read_lessons(tmp_path / "x.txt", "classification", COLUMNS["classification"])
     with pytest.raises(BadData, match="cannot be read"):
         read_lessons(tmp_path / "x.csv", "classification", COLUMNS["classification"])
